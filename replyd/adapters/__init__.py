@@ -1,0 +1,1 @@
+"""One vendor a module; vendor errors are translated at its edge."""

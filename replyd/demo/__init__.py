@@ -1,0 +1,1 @@
+"""The local playground: doubles of Twilio and OpenAI, and the page."""

@@ -1,0 +1,172 @@
+"""What happened, as values: the one stream that logs, metrics and the demo page are made from.
+
+No event carries a message text; addresses are there for whoever may show them and are masked by
+the log. `at` is epoch milliseconds, durations are milliseconds.
+"""
+
+from dataclasses import dataclass
+
+from replyd.domain.messages import ConversationKey
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAccepted:
+    """STAGE holds and its wake-up is on the queue. `again`: an earlier delivery had staged it."""
+
+    key: ConversationKey
+    conversation_id: str
+    sid: str
+    customer: str
+    seq: int
+    received_at: int
+    closes_at: int
+    again: bool
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDropped:
+    """Nothing was staged. `reason`: unknown_sender, already_settled."""
+
+    sid: str
+    customer: str
+    reason: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """The webhook server refused a request. `reason` is a short fixed word."""
+
+    endpoint: str
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnClaimed:
+    """A worker has the lease. `window_wait_ms`: since the first message of the burst."""
+
+    key: ConversationKey
+    conversation_id: str
+    sids: tuple[str, ...]
+    attempt: int
+    window_wait_ms: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAsked:
+    key: ConversationKey
+    sids: tuple[str, ...]
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswered:
+    key: ConversationKey
+    sids: tuple[str, ...]
+    model: str
+    duration_ms: int
+    input_tokens: int
+    output_tokens: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartSent:
+    """Twilio accepted one part of the reply."""
+
+    key: ConversationKey
+    sids: tuple[str, ...]
+    part: int
+    parts: int
+    part_sid: str
+    duration_ms: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """The end of a worker's hold on a conversation; one wide log line.
+
+    `outcome`: replied, handed_over, partly_sent, retry, lease_lost, nothing_to_do.
+    `reason`: the handoff's, or what failed.
+    """
+
+    key: ConversationKey
+    conversation_id: str
+    customer: str
+    outcome: str
+    at: int
+    turn_id: str = ""
+    reason: str = ""
+    detail: str = ""
+    sids: tuple[str, ...] = ()
+    reply_sids: tuple[str, ...] = ()
+    attempt: int = 0
+    restarts: int = 0
+    window_wait_ms: int = 0
+    model_ms: int = 0
+    send_ms: int = 0
+    total_ms: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    model: str = ""
+    retry_in_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryReported:
+    """A status callback for a message that replyd sent."""
+
+    sid: str
+    status: str
+    error_code: str
+    recorded: bool
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyFailed:
+    """A call that did not succeed, after the adapter's own retries."""
+
+    dependency: str
+    operation: str
+    reason: str
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PoisonReceived:
+    """A queue body that cannot be read; redrive takes it to the dead-letter queue."""
+
+    message_id: str
+    reason: str
+    receives: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeSent:
+    """The text for unknown senders went out, or failed to (`sent` false)."""
+
+    customer: str
+    sent: bool
+    reason: str
+    at: int
+
+
+Event = (
+    MessageAccepted
+    | MessageDropped
+    | RequestRefused
+    | TurnClaimed
+    | ModelAsked
+    | ModelAnswered
+    | PartSent
+    | TurnEnded
+    | DeliveryReported
+    | DependencyFailed
+    | PoisonReceived
+    | NoticeSent
+)

@@ -1,0 +1,94 @@
+"""Messages as the rest of replyd knows them, whatever channel or queue brought them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from replyd.domain import address
+
+Params = Mapping[str, str | list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationKey:
+    """The exact key of a conversation's item. `sort` is empty where the table has no sort key."""
+
+    partition: str
+    sort: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A file that came with a message; the contents stay at `url` until somebody fetches them."""
+
+    url: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMessage:
+    """One message from a customer. `sender` and `recipient` carry the channel prefix."""
+
+    sid: str
+    sender: str
+    recipient: str
+    body: str = ""
+    profile_name: str = ""
+    account_sid: str = ""
+    media: tuple[Media, ...] = ()
+    params: Params = field(default_factory=dict)
+
+    @property
+    def customer(self) -> str:
+        return address.bare(self.sender)
+
+    @property
+    def business(self) -> str:
+        return address.bare(self.recipient)
+
+    def param(self, name: str) -> str:
+        """The parameter's value as Twilio sent it, the first one if repeated, or empty."""
+        value = self.params.get(name, "")
+        return value if isinstance(value, str) else (value[0] if value else "")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The `message` object of a queue body."""
+        return {
+            "sid": self.sid,
+            "from": self.sender,
+            "to": self.recipient,
+            "body": self.body,
+            "profile_name": self.profile_name,
+            "media": [{"url": m.url, "content_type": m.content_type} for m in self.media],
+            "params": dict(self.params),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "InboundMessage":
+        """The inverse of `as_dict`. Raises KeyError, TypeError or AttributeError on another shape."""
+        params: Params = dict(data.get("params") or {})
+        account = params.get("AccountSid", "")
+        return cls(
+            sid=str(data["sid"]),
+            sender=str(data["from"]),
+            recipient=str(data["to"]),
+            body=str(data.get("body") or ""),
+            profile_name=str(data.get("profile_name") or ""),
+            account_sid=account if isinstance(account, str) else "",
+            media=tuple(
+                Media(str(m["url"]), str(m.get("content_type") or ""))
+                for m in data.get("media") or ()
+            ),
+            params=params,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundPart:
+    """One message to a customer. `sender` and `recipient` carry the channel prefix."""
+
+    account_sid: str
+    sender: str
+    recipient: str
+    text: str
+    status_callback: str = ""

@@ -1,0 +1,205 @@
+"""The conversation item, read.
+
+The item is shared with other writers: what is missing or odd reads as its harmless meaning, and
+nothing here writes. Attribute names are the public interface of the record.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from replyd.domain.messages import ConversationKey, InboundMessage
+
+RECIPIENT_TEL = "recipient_tel"
+CONVERSATION_ID = "conversation_id"
+COMPANY_TEL = "company_tel"
+THREAD_ID = "thread_id"
+HANDOFF = "handoff_to_human"
+STATUS = "conversation_status"
+MESSAGES = "messages"
+CREATED_AT = "created_at"
+UPDATED_AT = "updated_at"
+
+PENDING = "reply_pending"
+SEQ = "reply_seq"
+LAST_AT = "reply_last_at"
+SEEN = "reply_seen"
+OPTED_OUT = "reply_opted_out"
+LEASE = "reply_lease"
+OUTBOX = "reply_outbox"
+LAST_TURN = "reply_last_turn"
+ATTEMPTS = "reply_attempts"
+
+USER_REPLY_RECEIVED = "user_reply_received"
+AI_RESPONSE_SENT = "ai_response_sent"
+HANDED_TO_HUMAN = "handed_to_human"
+REPLY_FAILED = "reply_failed"
+
+Item = Mapping[str, Any]
+Entry = dict[str, Any]
+
+
+def iso(ms: int) -> str:
+    """Epoch milliseconds as ISO 8601, UTC, milliseconds."""
+    stamp = datetime.fromtimestamp(ms / 1000, UTC)
+    return stamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A message accepted and not yet settled. `message` is None when its body lies in `body_ref`."""
+
+    seq: int
+    sid: str
+    received_at: int
+    message: InboundMessage | None
+    body_ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    owner: str
+    token: str
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """The effect of a turn that is about to happen, or may have happened."""
+
+    turn_id: str
+    kind: str
+    seqs: tuple[int, ...]
+    entries: tuple[Entry, ...]
+    at: int
+    reason: str = ""
+    summary: str = ""
+    delivery: Mapping[str, Any] | None = None
+
+    def as_attribute(self) -> dict[str, Any]:
+        return {
+            "turn_id": self.turn_id,
+            "kind": self.kind,
+            "seqs": list(self.seqs),
+            "entries": list(self.entries),
+            "at": self.at,
+            "reason": self.reason,
+            "summary": self.summary,
+            "delivery": dict(self.delivery or {}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What the turn protocol needs to know of an item. Times in epoch ms."""
+
+    key: ConversationKey
+    conversation_id: str
+    customer: str
+    company_tel: str
+    thread_id: str
+    handoff: bool
+    opted_out: bool
+    messages: tuple[Entry, ...]
+    pending: tuple[Pending, ...]
+    seq: int
+    last_at: int
+    seen: Mapping[str, int]
+    lease: Lease | None
+    outbox: Outbox | None
+    last_turn: str
+    attempts: int
+
+    @property
+    def settled(self) -> int:
+        """The highest seq that is in a committed turn."""
+        return self.seq - len(self.pending)
+
+    @property
+    def unfinished(self) -> bool:
+        return bool(self.pending) or self.outbox is not None
+
+
+def flag_is_up(item: Item) -> bool:
+    """Whether people have the conversation. Anything but absent, null and false counts as true:
+    a value that a person stored must silence the AI however their tool wrote it."""
+    return item.get(HANDOFF) not in (None, False)
+
+
+def is_opted_out(item: Item) -> bool:
+    return OPTED_OUT in item
+
+
+def conversation_from(
+    item: Item, key: ConversationKey, *, address_attribute: str = RECIPIENT_TEL
+) -> Conversation:
+    seq = _int(item.get(SEQ))
+    raw_pending = _list(item.get(PENDING))
+    first = seq - len(raw_pending) + 1
+    lease = item.get(LEASE)
+    return Conversation(
+        key=key,
+        conversation_id=_str(item.get(CONVERSATION_ID)) or key.sort or key.partition,
+        customer=_str(item.get(address_attribute)),
+        company_tel=_str(item.get(COMPANY_TEL)),
+        thread_id=_str(item.get(THREAD_ID)),
+        handoff=flag_is_up(item),
+        opted_out=is_opted_out(item),
+        messages=tuple(m for m in _list(item.get(MESSAGES)) if isinstance(m, Mapping)),  # type: ignore[misc]
+        pending=tuple(_pending(first + i, entry) for i, entry in enumerate(raw_pending)),
+        seq=seq,
+        last_at=_int(item.get(LAST_AT)),
+        seen={k: _int(v) for k, v in _map(item.get(SEEN)).items()},
+        lease=Lease(_str(lease.get("owner")), _str(lease.get("token")), _int(lease["expires_at"]))
+        if isinstance(lease, Mapping) and "expires_at" in lease
+        else None,
+        outbox=_outbox(item.get(OUTBOX)),
+        last_turn=_str(item.get(LAST_TURN)),
+        attempts=_int(item.get(ATTEMPTS)),
+    )
+
+
+def _pending(seq: int, entry: Mapping[str, Any]) -> Pending:
+    body = entry.get("message")
+    return Pending(
+        seq=seq,
+        sid=_str(entry.get("sid")),
+        received_at=_int(entry.get("received_at")),
+        message=InboundMessage.from_dict(body) if isinstance(body, Mapping) else None,
+        body_ref=_str(entry.get("body_ref")),
+    )
+
+
+def _outbox(raw: object) -> Outbox | None:
+    if not isinstance(raw, Mapping):
+        return None
+    return Outbox(
+        turn_id=_str(raw.get("turn_id")),
+        kind=_str(raw.get("kind")),
+        seqs=tuple(_int(s) for s in _list(raw.get("seqs"))),
+        entries=tuple(dict(e) for e in _list(raw.get("entries"))),
+        at=_int(raw.get("at")),
+        reason=_str(raw.get("reason")),
+        summary=_str(raw.get("summary")),
+        delivery=_map(raw.get("delivery")),
+    )
+
+
+def _str(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _int(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return 0
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _map(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,217 @@
+"""The steps of the turn protocol, each ONE conditional update of the conversation item.
+
+This is the only place where the item's working state is changed; `docs/turn-protocol.md` says
+what each step is for. Times are epoch milliseconds.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from replyd.domain import record as r
+from replyd.domain.expressions import (
+    Action,
+    Add,
+    All,
+    AnyOf,
+    Append,
+    Compare,
+    Condition,
+    DropHead,
+    Exists,
+    IsNull,
+    ItemExists,
+    Missing,
+    Not,
+    Remove,
+    Set,
+    SizeAtLeast,
+    Step,
+)
+from replyd.domain.messages import InboundMessage
+from replyd.domain.window import WindowPolicy
+
+# A handful of requests are pruned at each COMMIT, so that the expression stays under 4 KB.
+MAX_PRUNED = 100
+
+FLAG_DOWN: Condition = AnyOf(
+    (Missing((r.HANDOFF,)), Compare((r.HANDOFF,), "=", False), IsNull((r.HANDOFF,)))
+)
+NOT_OPTED_OUT: Condition = Missing((r.OPTED_OUT,))
+UNFINISHED: Condition = AnyOf((SizeAtLeast((r.PENDING,), 1), Exists((r.OUTBOX,))))
+
+
+def _holds(token: str) -> Condition:
+    return Compare((r.LEASE, "token"), "=", token)
+
+
+def pending_entry(message: InboundMessage, now: int, body_ref: str = "") -> dict[str, Any]:
+    entry: dict[str, Any] = {"sid": message.sid, "received_at": now}
+    return entry | ({"body_ref": body_ref} if body_ref else {"message": message.as_dict()})
+
+
+def stage(
+    sid: str,
+    entry: Mapping[str, Any],
+    now: int,
+    *,
+    first: bool,
+    opt_out: bool = False,
+    opt_in: bool = False,
+) -> Step:
+    """Accept a message. `first`: the item has no `reply_seen` yet, whose parent map a nested
+    path would need; a wrong guess is refused and tried the other way."""
+    seen: tuple[Condition, Action] = (
+        (Missing((r.SEEN,)), Set((r.SEEN,), {sid: now}))
+        if first
+        else (All((Exists((r.SEEN,)), Missing((r.SEEN, sid)))), Set((r.SEEN, sid), now))
+    )
+    actions: list[Action] = [
+        Append((r.PENDING,), (dict(entry),)),
+        seen[1],
+        Add((r.SEQ,), 1),
+        Set((r.LAST_AT,), now),
+        Set((r.STATUS,), r.USER_REPLY_RECEIVED),
+        Set((r.UPDATED_AT,), r.iso(now)),
+    ]
+    if opt_out:
+        actions.append(Set((r.OPTED_OUT,), r.iso(now)))
+    if opt_in:
+        actions.append(Remove((r.OPTED_OUT,)))
+    return Step("stage", All((ItemExists(), seen[0])), tuple(actions), returns="touched")
+
+
+def mark_opt_out(now: int, *, opted_out: bool) -> Step:
+    """Copy STOP or START to another record of the same customer and business number."""
+    change: Action = (
+        Set((r.OPTED_OUT,), r.iso(now)) if opted_out else Remove((r.OPTED_OUT,))
+    )
+    return Step("mark_opt_out", ItemExists(), (change,))
+
+
+def set_handoff(up: bool) -> Step:
+    """What people's tools do: take the conversation, or give it back."""
+    return Step("set_handoff", ItemExists(), (Set((r.HANDOFF,), up),))
+
+
+def claim(
+    token: str, owner: str, now: int, *, lease_ms: int, skew_ms: int, window: WindowPolicy
+) -> Step:
+    """Take the conversation for one turn. Not on the flag: what the flag silences still has to
+    reach people."""
+    free = AnyOf(
+        (
+            Missing((r.LEASE, "expires_at")),
+            Compare((r.LEASE, "expires_at"), "<", now - skew_ms),
+        )
+    )
+    closed = AnyOf(
+        (
+            Compare((r.LAST_AT,), "<=", now - window.quiet_ms),
+            Compare((r.PENDING, 0, "received_at"), "<=", now - window.max_wait_ms),
+            SizeAtLeast((r.PENDING,), window.max_messages),
+            Not(FLAG_DOWN),
+            Not(NOT_OPTED_OUT),
+            Exists((r.OUTBOX,)),
+        )
+    )
+    lease = {"owner": owner, "token": token, "expires_at": now + lease_ms}
+    return Step(
+        "claim",
+        All((free, UNFINISHED, closed)),
+        (Set((r.LEASE,), lease), Add((r.ATTEMPTS,), 1)),
+        returns="item",
+    )
+
+
+def renew(token: str, expires_at: int) -> Step:
+    return Step("renew", _holds(token), (Set((r.LEASE, "expires_at"), expires_at),))
+
+
+def release(token: str, *, give_back_attempt: bool, drop_outbox: bool = False) -> Step:
+    """Let go of the conversation. `drop_outbox` only when nothing of it can have been sent."""
+    actions: list[Action] = [Remove((r.LEASE,))]
+    if give_back_attempt:
+        actions.append(Add((r.ATTEMPTS,), -1))
+    if drop_outbox:
+        actions.append(Remove((r.OUTBOX,)))
+    return Step("release", _holds(token), tuple(actions))
+
+
+def intend_reply(token: str, outbox: r.Outbox, expires_at: int, *, seq: int | None) -> Step:
+    """Write the reply down before it is sent. `seq`: refuse when a newer message has come."""
+    terms: list[Condition] = [_holds(token), FLAG_DOWN, NOT_OPTED_OUT]
+    if seq is not None:
+        terms.append(Compare((r.SEQ,), "=", seq))
+    return _intend("intend_reply", All(tuple(terms)), outbox, expires_at)
+
+
+def intend_handoff(token: str, outbox: r.Outbox, expires_at: int) -> Step:
+    return _intend("intend_handoff", _holds(token), outbox, expires_at)
+
+
+def _intend(name: str, condition: Condition, outbox: r.Outbox, expires_at: int) -> Step:
+    return Step(
+        name,
+        condition,
+        (Set((r.OUTBOX,), outbox.as_attribute()), Set((r.LEASE, "expires_at"), expires_at)),
+    )
+
+
+def arm(
+    token: str, entry: int, expires_at: int, *, accepted: Mapping[int, str] | None = None
+) -> Step:
+    """Look at flag, opt-out and token once more before a further part goes out, and note the
+    SIDs of the parts that were accepted (entry index to SID)."""
+    condition = All(
+        (
+            _holds(token),
+            FLAG_DOWN,
+            NOT_OPTED_OUT,
+            Missing((r.OUTBOX, "entries", entry, "message_id")),
+        )
+    )
+    noted = tuple(
+        Set((r.OUTBOX, "entries", index, "message_id"), sid)
+        for index, sid in (accepted or {}).items()
+    )
+    return Step("arm", condition, (Set((r.LEASE, "expires_at"), expires_at), *noted))
+
+
+def commit(
+    token: str,
+    outbox: r.Outbox,
+    entries: Iterable[Mapping[str, Any]],
+    now: int,
+    *,
+    status: str,
+    thread_id: str = "",
+    prune: Iterable[str] = (),
+) -> Step:
+    """Settle the turn. `entries` go to the history; `outbox.delivery` is what callbacks were seen
+    to have written, and the step is refused when they have written more since."""
+    actions: list[Action] = [
+        Append((r.MESSAGES,), tuple(dict(e) for e in entries)),
+        Set((r.STATUS,), status),
+        Set((r.UPDATED_AT,), r.iso(now)),
+        Set((r.LAST_TURN,), outbox.turn_id),
+        Remove((r.LEASE,)),
+        Remove((r.OUTBOX,)),
+        Remove((r.ATTEMPTS,)),
+        DropHead((r.PENDING,), len(outbox.seqs)),
+    ]
+    if thread_id:
+        actions.append(Set((r.THREAD_ID,), thread_id))
+    actions += [Remove((r.SEEN, sid)) for sid in prune]
+    condition = All(
+        (_holds(token), Compare((r.OUTBOX, "delivery"), "=", dict(outbox.delivery or {})))
+    )
+    return Step("commit", condition, tuple(actions))
+
+
+def prunable(seen: Mapping[str, int], now: int, *, horizon_ms: int, keep: int) -> tuple[str, ...]:
+    """SIDs that a COMMIT may forget: beyond the horizon, and all but the newest `keep`."""
+    oldest_first = sorted(seen, key=lambda sid: seen[sid])
+    surplus = max(0, len(oldest_first) - keep)
+    return tuple(
+        sid for i, sid in enumerate(oldest_first) if i < surplus or seen[sid] < now - horizon_ms
+    )[:MAX_PRUNED]

@@ -1,0 +1,320 @@
+"""The turn protocol's decisions: what a step's answer means and what comes next.
+
+Everything here is a function of state and time. `docs/turn-protocol.md` explains the protocol.
+Times are epoch milliseconds, pauses milliseconds.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from replyd.domain import record as r
+from replyd.domain.expressions import Applied, StepResult
+from replyd.domain.record import Conversation, Outbox, Pending
+from replyd.domain.window import WindowPolicy
+
+# At most this many pending messages are taken into one turn.
+MAX_TAKEN = 50
+LONGEST_PAUSE_MS = 30_000
+
+# Why people get a conversation: the `handoff_reason` of a queue message.
+REQUESTED = "requested"
+OPTED_OUT = "opted_out"
+FAILED = "failed"
+AMBIGUOUS = "ambiguous"
+TOO_OLD = "too_old"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPolicy:
+    lease_ms: int = 60_000
+    skew_ms: int = 2_000
+    max_attempts: int = 5
+    give_up_ms: int = 180_000
+    max_restarts: int = 2
+
+
+# --- STAGE -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """The message is pending under `seq`: just now, or since an earlier delivery (`again`)."""
+
+    seq: int
+    pending: int
+    first_received_at: int
+    last_at: int
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadySettled:
+    """A turn that has ended contains the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchConversation:
+    """The item is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherForm:
+    """The guess about the `reply_seen` map was wrong: try the step's other form."""
+
+
+def after_stage(
+    result: StepResult, sid: str
+) -> Staged | AlreadySettled | NoSuchConversation | OtherForm:
+    if result.item is None:
+        return NoSuchConversation()
+    item = result.item
+    if isinstance(result, Applied):
+        return _staged(item, len(item[r.PENDING]) - 1, again=False)
+    pending = item.get(r.PENDING) or []
+    for index, entry in enumerate(pending):
+        if entry.get("sid") == sid:
+            return _staged(item, index, again=True)
+    if sid in (item.get(r.SEEN) or {}):
+        return AlreadySettled()
+    return OtherForm()
+
+
+def _staged(item: dict[str, Any], index: int, *, again: bool) -> Staged:
+    pending = item[r.PENDING]
+    return Staged(
+        seq=int(item[r.SEQ]) - len(pending) + 1 + index,
+        pending=len(pending),
+        first_received_at=int(pending[0]["received_at"]),
+        last_at=int(item[r.LAST_AT]),
+        again=again,
+    )
+
+
+# --- CLAIM -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    conversation: Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class NothingLeft:
+    """Everything up to `settled` is in a committed turn and nothing is about to happen."""
+
+    settled: int
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOpen:
+    closes_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldElsewhere:
+    """Another worker has the lease. `free_at`: when it can have expired at the latest."""
+
+    free_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimAgain:
+    """The refusal's reason has passed already."""
+
+
+ClaimAnswer = Claimed | NothingLeft | WindowOpen | HeldElsewhere | ClaimAgain
+
+
+def after_claim(
+    result: StepResult,
+    conversation: Conversation | None,
+    *,
+    token: str,
+    seq: int,
+    now: int,
+    policy: TurnPolicy,
+    window: WindowPolicy,
+) -> ClaimAnswer:
+    """`conversation` is the item of the result, read; `seq` is the wake-up's."""
+    if conversation is None:
+        return NothingLeft(settled=seq)
+    lease = conversation.lease
+    if isinstance(result, Applied) or (lease is not None and lease.token == token):
+        return Claimed(conversation)
+    if conversation.outbox is None and seq <= conversation.settled:
+        return NothingLeft(conversation.settled)
+    if lease is not None and lease.expires_at + policy.skew_ms >= now:
+        return HeldElsewhere(lease.expires_at + policy.skew_ms)
+    if not conversation.unfinished:
+        return NothingLeft(conversation.settled)
+    closes_at = window_closes_at(conversation, window)
+    return WindowOpen(closes_at) if closes_at > now else ClaimAgain()
+
+
+def window_closes_at(conversation: Conversation, window: WindowPolicy) -> int:
+    """0 when nothing is to be waited for."""
+    at_once = conversation.handoff or conversation.opted_out or conversation.outbox is not None
+    if at_once or not conversation.pending:
+        return 0
+    return window.closes_at(
+        last_at=conversation.last_at,
+        first_received_at=conversation.pending[0].received_at,
+        pending=len(conversation.pending),
+    )
+
+
+# --- after CLAIM -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AskModel:
+    taken: tuple[Pending, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Give `taken` to people. `maybe_sent` is a reply that may have reached the customer."""
+
+    reason: str
+    taken: tuple[Pending, ...]
+    detail: str = ""
+    maybe_sent: Outbox | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatHandoff:
+    """A handoff was about to happen when its worker ended: repeat its effect."""
+
+    outbox: Outbox
+    taken: tuple[Pending, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Nothing to do, though the claim held."""
+
+
+Next = AskModel | HandOver | RepeatHandoff | LetGo
+
+
+def next_effect(conversation: Conversation, *, now: int, policy: TurnPolicy) -> Next:
+    outbox = conversation.outbox
+    if outbox is not None:
+        taken = conversation.pending[: len(outbox.seqs)]
+        if outbox.kind == "handoff":
+            return RepeatHandoff(outbox, taken)
+        return HandOver(AMBIGUOUS, taken, "an earlier worker ended while sending", outbox)
+    taken = conversation.pending[:MAX_TAKEN]
+    if not taken:
+        return LetGo()
+    if conversation.handoff:
+        return HandOver(REQUESTED, taken)
+    if conversation.opted_out:
+        return HandOver(OPTED_OUT, taken)
+    if conversation.attempts > policy.max_attempts:
+        return HandOver(FAILED, taken, f"no reply after {policy.max_attempts} attempts")
+    if now - taken[0].received_at > policy.give_up_ms:
+        return HandOver(TOO_OLD, taken, f"no reply within {policy.give_up_ms // 1000} s")
+    return AskModel(taken)
+
+
+# --- INTENT, ARM, COMMIT -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """The step is in the item, whichever answer was lost on the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """Another worker has taken over. Stop, touch nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silenced:
+    """People have taken over, or the customer opted out: no AI reply may start."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewerMessages:
+    """The draft answers too little: ask again with these."""
+
+    conversation: Conversation
+
+
+def after_intent(
+    result: StepResult, conversation: Conversation | None, *, token: str, turn_id: str
+) -> Holds | LeaseLost | Silenced | NewerMessages:
+    if isinstance(result, Applied):
+        return Holds()
+    if conversation is None or conversation.lease is None or conversation.lease.token != token:
+        return LeaseLost()
+    if conversation.outbox is not None and conversation.outbox.turn_id == turn_id:
+        return Holds()
+    return _silenced(conversation) or NewerMessages(conversation)
+
+
+def after_arm(
+    result: StepResult, conversation: Conversation | None, *, token: str
+) -> Holds | LeaseLost | Silenced:
+    if isinstance(result, Applied):
+        return Holds()
+    if conversation is None or conversation.lease is None or conversation.lease.token != token:
+        return LeaseLost()
+    return _silenced(conversation) or LeaseLost()
+
+
+def _silenced(conversation: Conversation) -> Silenced | None:
+    if conversation.handoff:
+        return Silenced(REQUESTED)
+    return Silenced(OPTED_OUT) if conversation.opted_out else None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryChanged:
+    """Callbacks wrote into the outbox meanwhile: carry it over and commit again."""
+
+    outbox: Outbox
+
+
+def after_commit(
+    result: StepResult, conversation: Conversation | None, *, token: str, turn_id: str
+) -> Holds | LeaseLost | DeliveryChanged:
+    if isinstance(result, Applied):
+        return Holds()
+    if conversation is None:
+        return LeaseLost()
+    if conversation.last_turn == turn_id:
+        return Holds()
+    lease, outbox = conversation.lease, conversation.outbox
+    if lease is None or lease.token != token or outbox is None or outbox.turn_id != turn_id:
+        return LeaseLost()
+    return DeliveryChanged(outbox)
+
+
+def with_delivery(entries: tuple[r.Entry, ...], outbox: Outbox) -> tuple[r.Entry, ...]:
+    """The history entries, with what callbacks have reported for each part (by entry index)."""
+    reported = outbox.delivery or {}
+    return tuple({**e, **reported.get(str(i), {})} for i, e in enumerate(entries))
+
+
+def pause_ms(attempt: int, jitter: float) -> int:
+    """How long to wait before attempt + 1: 1 s doubling up to 30 s, less up to half of it.
+
+    `jitter` is a random number in [0, 1)."""
+    full = min(LONGEST_PAUSE_MS, 1_000 * 2 ** min(max(attempt, 1) - 1, 10))
+    return int(full * (1 - jitter / 2))
+
+
+def unknown_delivery(outbox: Outbox) -> Outbox:
+    """The outbox with every part that has no SID marked as perhaps sent."""
+    return replace(
+        outbox,
+        entries=tuple(
+            {**e, "delivery": "unknown"} if e.get("role") == "assistant" and not e.get("message_id") else e
+            for e in outbox.entries
+        ),
+    )

@@ -1,0 +1,1 @@
+"""One use case a module: async, ports and domain only."""

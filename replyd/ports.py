@@ -1,0 +1,214 @@
+"""What the flows need of the outside world. Real adapters and in-memory twins implement these,
+and one contract suite (`tests/contract/`) runs on both."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from replyd.domain.events import Event
+from replyd.domain.expressions import Step, StepResult
+from replyd.domain.messages import ConversationKey, InboundMessage, OutboundPart, Params
+
+# --- conversations -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A record of a customer, as the lookup projects it."""
+
+    key: ConversationKey
+    conversation_id: str
+    company_tel: str
+    created_at: str
+    thread_id: str
+    handoff: bool
+    opted_out: bool
+    staged_before: bool
+    seen: bool
+
+
+class ConversationStore(Protocol):
+    """The table. Every method raises Temporary, DependencyDown or Permanent."""
+
+    async def lookup(self, customer: str, sid: str) -> list[Candidate]:
+        """All records of a customer; `seen` tells whether one has accepted this SID."""
+        ...
+
+    async def apply(self, key: ConversationKey, step: Step) -> StepResult:
+        """One conditional update. A refusal brings the item as it was, at no further read."""
+        ...
+
+    async def read(self, key: ConversationKey) -> dict[str, Any] | None:
+        """The item, strongly consistent."""
+        ...
+
+    async def create(self, key: ConversationKey, attributes: Mapping[str, Any]) -> bool:
+        """Put a new item; false when one is there already."""
+        ...
+
+    async def put_side(self, name: str, attributes: Mapping[str, Any], expires_at: int) -> None:
+        """Put an item under a partition key of its own, such as `inbound#<sid>`. `expires_at`:
+        epoch seconds after which the table may drop it."""
+        ...
+
+    async def get_side(self, name: str) -> dict[str, Any] | None: ...
+
+    async def delete_side(self, name: str) -> None: ...
+
+    async def once_per(self, name: str, now: int, period: int) -> bool:
+        """True for one caller per `period`, for all instances; times in epoch seconds."""
+        ...
+
+
+# --- queues ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A queue message in our hands until its visibility timeout ends."""
+
+    message_id: str
+    receipt: str
+    body: str
+    receives: int = 1
+
+
+class WakeupQueue(Protocol):
+    """The replies queue. Every method raises Temporary or DependencyDown."""
+
+    async def send(self, body: str, delay_seconds: int) -> None:
+        """`delay_seconds`: 0 to 900."""
+        ...
+
+    async def receive(self) -> Sequence[Received]:
+        """Long poll for up to ten messages. Never cancel it: a dead poll can swallow a message."""
+        ...
+
+    async def delete(self, messages: Sequence[Received]) -> None:
+        """Up to ten at a time. What could not be deleted comes again."""
+        ...
+
+    async def hide(self, messages: Sequence[Received], seconds: int) -> None:
+        """Stay, or become (0), invisible or visible. Up to ten at a time; failures come again."""
+        ...
+
+
+class HandoffQueue(Protocol):
+    """Where people's tools take conversations from."""
+
+    async def send(self, bodies: Sequence[str]) -> None:
+        """All of them, in order; raises Temporary or DependencyDown unless all are stored."""
+        ...
+
+
+# --- the model ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the conversation: `role` is user or assistant."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One user turn. `unseen` are lines the thread at the vendor does not know, `history` all of
+    them, for when there is no thread or the vendor no longer knows it."""
+
+    turn: str
+    thread_id: str
+    unseen: tuple[Line, ...]
+    history: tuple[Line, ...]
+    conversation_id: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReply:
+    text: str
+    thread_id: str
+    model: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class ReplyModel(Protocol):
+    async def respond(self, request: ModelRequest) -> ModelReply:
+        """One answer. Raises Temporary, Busy, DependencyDown, or Permanent for a request that
+        the vendor will never answer. Has no effect that the customer sees."""
+        ...
+
+
+# --- the channel -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A webhook as it came: the target as on the wire, every parameter in order."""
+
+    target: str
+    fields: Sequence[tuple[str, str]]
+    signature: str
+    signature_settings: str = ""
+
+
+class Channel(Protocol):
+    def knows_account(self, account_sid: str) -> bool: ...
+
+    def is_authentic(self, request: SignedRequest) -> bool:
+        """Whether the account named in the parameters signed exactly this. Constant time."""
+        ...
+
+    def parse(self, params: Params) -> InboundMessage:
+        """Raises ValueError, which names the field, when this is no inbound message."""
+        ...
+
+    async def send(self, part: OutboundPart) -> str:
+        """The SID once the vendor has accepted the message.
+
+        Raises Ambiguous when it may have been accepted; Temporary, Busy or DependencyDown when
+        it was certainly not and may be sent again; Permanent when it never will be."""
+        ...
+
+
+# --- the process -------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    def now(self) -> int:
+        """Wall clock, epoch milliseconds. Instances may differ by up to `turn.clock_skew`."""
+        ...
+
+    def elapsed(self) -> float:
+        """Seconds from an arbitrary start, never standing still, not even in suspend."""
+        ...
+
+
+class Ids(Protocol):
+    def fresh(self) -> str:
+        """A new unique id."""
+        ...
+
+    def jitter(self) -> float:
+        """A random number in [0, 1)."""
+        ...
+
+
+class Telemetry(Protocol):
+    def emit(self, event: Event) -> None:
+        """Never raises, never blocks."""
+        ...
+
+
+class LocalBuffer(Protocol):
+    """The worker half of the same process, where there is one."""
+
+    def staged(self, key: ConversationKey, closes_at: int) -> None:
+        """A message was staged here: a wake-up held for its conversation waits until then."""
+        ...
+
+    def wake(self, key: ConversationKey, seq: int, at: int) -> None:
+        """The queue did not take the wake-up: look at the conversation at `at` without one."""
+        ...

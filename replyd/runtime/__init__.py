@@ -1,0 +1,1 @@
+"""The process: services, buffer, consumer, servers."""

@@ -1,0 +1,1 @@
+"""Logs and metrics, made from the events of the domain."""
