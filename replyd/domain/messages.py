@@ -65,7 +65,9 @@ class InboundMessage:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "InboundMessage":
-        """The inverse of `as_dict`. Raises KeyError, TypeError or AttributeError on another shape."""
+        """The inverse of `as_dict`.
+
+        Raises KeyError, TypeError, ValueError or AttributeError on another shape."""
         params: Params = dict(data.get("params") or {})
         account = params.get("AccountSid", "")
         return cls(

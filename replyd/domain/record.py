@@ -48,7 +48,9 @@ def iso(ms: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A message accepted and not yet settled. `message` is None when its body lies in `body_ref`."""
+    """A message accepted and not yet settled.
+
+    `message` is None when its body lies in a side item named `body_ref`."""
 
     seq: int
     sid: str
@@ -157,6 +159,36 @@ def conversation_from(
         outbox=_outbox(item.get(OUTBOX)),
         last_turn=_str(item.get(LAST_TURN)),
         attempts=_int(item.get(ATTEMPTS)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A record of a customer, as the lookup projects it. `seen`: it has accepted the SID asked
+    for; `staged_before`: it has accepted some message."""
+
+    key: ConversationKey
+    conversation_id: str
+    company_tel: str
+    created_at: str
+    thread_id: str
+    handoff: bool
+    opted_out: bool
+    staged_before: bool
+    seen: bool
+
+
+def candidate_from(item: Item, key: ConversationKey, sid: str) -> Candidate:
+    return Candidate(
+        key=key,
+        conversation_id=_str(item.get(CONVERSATION_ID)) or key.sort or key.partition,
+        company_tel=_str(item.get(COMPANY_TEL)),
+        created_at=_str(item.get(CREATED_AT)),
+        thread_id=_str(item.get(THREAD_ID)),
+        handoff=flag_is_up(item),
+        opted_out=is_opted_out(item),
+        staged_before=SEQ in item,
+        seen=sid in _map(item.get(SEEN)),
     )
 
 

@@ -82,9 +82,7 @@ def stage(
 
 def mark_opt_out(now: int, *, opted_out: bool) -> Step:
     """Copy STOP or START to another record of the same customer and business number."""
-    change: Action = (
-        Set((r.OPTED_OUT,), r.iso(now)) if opted_out else Remove((r.OPTED_OUT,))
-    )
+    change: Action = Set((r.OPTED_OUT,), r.iso(now)) if opted_out else Remove((r.OPTED_OUT,))
     return Step("mark_opt_out", ItemExists(), (change,))
 
 

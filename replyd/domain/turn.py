@@ -314,7 +314,9 @@ def unknown_delivery(outbox: Outbox) -> Outbox:
     return replace(
         outbox,
         entries=tuple(
-            {**e, "delivery": "unknown"} if e.get("role") == "assistant" and not e.get("message_id") else e
+            {**e, "delivery": "unknown"}
+            if e.get("role") == "assistant" and not e.get("message_id")
+            else e
             for e in outbox.entries
         ),
     )

@@ -91,7 +91,7 @@ class BodyCodec:
         if isinstance(data.get("message"), dict):
             try:
                 message = InboundMessage.from_dict(_texts_within(data["message"]))
-            except (KeyError, TypeError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise PoisonMessage("`message` is not in the documented shape") from error
             return Foreign(message.params, message)
         raise PoisonMessage("the body has neither `seq`, `message` nor `twilio_message`")

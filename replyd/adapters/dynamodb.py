@@ -1,0 +1,341 @@
+"""The conversation table on DynamoDB."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from replyd.adapters import aws
+from replyd.domain import record
+from replyd.domain.expressions import (
+    Action,
+    Add,
+    All,
+    AnyOf,
+    Append,
+    Applied,
+    Compare,
+    Condition,
+    DropHead,
+    Exists,
+    IsNull,
+    ItemExists,
+    Missing,
+    Not,
+    Path,
+    Refused,
+    Remove,
+    Set,
+    SizeAtLeast,
+    Step,
+    StepResult,
+)
+from replyd.domain.messages import ConversationKey
+from replyd.domain.record import Candidate
+from replyd.errors import Temporary
+
+# The sort key of replyd's own items, where the table has one.
+_SIDE_SORT = "replyd"
+_EXPIRES_AT = "expires_at"
+_RETURNS = {"touched": "UPDATED_NEW", "item": "ALL_NEW", "nothing": "NONE"}
+
+
+class _Deserializer(TypeDeserializer):  # type: ignore[misc]
+    """Whole numbers as int: they are counted with and written back."""
+
+    def _deserialize_n(self, value: str) -> int | Decimal:
+        number = Decimal(value)
+        return int(number) if number == number.to_integral_value() else number
+
+
+_serialize = TypeSerializer().serialize
+_deserialize = _Deserializer().deserialize
+
+
+def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _deserialize(value) for name, value in attributes.items()}
+
+
+class Expression:
+    """Compiles conditions and actions; names and values become placeholders."""
+
+    def __init__(self, partition_key: str) -> None:
+        self._partition_key = partition_key
+        self._names: dict[str, str] = {}
+        self._values: dict[str, Any] = {}
+
+    def arguments(self) -> dict[str, Any]:
+        """The placeholders, as arguments of a request."""
+        found: dict[str, Any] = {}
+        if self._names:
+            found["ExpressionAttributeNames"] = {p: name for name, p in self._names.items()}
+        if self._values:
+            found["ExpressionAttributeValues"] = self._values
+        return found
+
+    def path(self, path: Path) -> str:
+        text = ""
+        for name in path:
+            if isinstance(name, int):
+                text += f"[{name}]"
+            else:
+                placeholder = self._names.setdefault(name, f"#n{len(self._names)}")
+                text += f".{placeholder}" if text else placeholder
+        return text
+
+    def value(self, value: Any) -> str:
+        placeholder = f":v{len(self._values)}"
+        self._values[placeholder] = _serialize(value)
+        return placeholder
+
+    def condition(self, condition: Condition) -> str:
+        match condition:
+            case ItemExists():
+                return f"attribute_exists({self.path((self._partition_key,))})"
+            case Exists(path):
+                return f"attribute_exists({self.path(path)})"
+            case Missing(path):
+                return f"attribute_not_exists({self.path(path)})"
+            case Compare(path, op, value):
+                return f"{self.path(path)} {op} {self.value(value)}"
+            case SizeAtLeast(path, count):
+                return f"size({self.path(path)}) >= {self.value(count)}"
+            case IsNull(path):
+                return f"attribute_type({self.path(path)}, {self.value('NULL')})"
+            case All(terms):
+                return "(" + " AND ".join(self.condition(t) for t in terms) + ")"
+            case AnyOf(terms):
+                return "(" + " OR ".join(self.condition(t) for t in terms) + ")"
+            case Not(term):
+                return f"(NOT {self.condition(term)})"
+
+    def update(self, actions: tuple[Action, ...]) -> str:
+        sets: list[str] = []
+        adds: list[str] = []
+        removes: list[str] = []
+        for action in actions:
+            target = self.path(action.path)
+            match action:
+                case Set(_, value):
+                    sets.append(f"{target} = {self.value(value)}")
+                case Append(_, values):
+                    old = f"if_not_exists({target}, {self.value([])})"
+                    sets.append(f"{target} = list_append({old}, {self.value(list(values))})")
+                case Add(_, amount):
+                    adds.append(f"{target} {self.value(amount)}")
+                case Remove():
+                    removes.append(target)
+                case DropHead(_, count):
+                    # Highest index first: the same on stores that apply them one by one.
+                    removes += [f"{target}[{i}]" for i in reversed(range(count))]
+        clauses = (("SET", sets), ("ADD", adds), ("REMOVE", removes))
+        return " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses if parts)
+
+
+@dataclass(frozen=True, slots=True)
+class TableLayout:
+    """Names in the table. `lookup_index`: a secondary index whose partition key `lookup_key` holds
+    the customer's address; empty when that is the table's own partition key."""
+
+    table: str
+    partition_key: str = record.RECIPIENT_TEL
+    sort_key: str = record.CONVERSATION_ID
+    lookup_index: str = ""
+    lookup_key: str = ""
+
+    @property
+    def address_attribute(self) -> str:
+        return (
+            (self.lookup_key or record.RECIPIENT_TEL) if self.lookup_index else self.partition_key
+        )
+
+
+class DynamoStore:
+    """Implements `ports.ConversationStore`; `client` is an aiobotocore DynamoDB client."""
+
+    def __init__(self, client: Any, layout: TableLayout) -> None:
+        self._client = client
+        self._layout = layout
+
+    async def apply(self, key: ConversationKey, step: Step) -> StepResult:
+        expression = Expression(self._layout.partition_key)
+        request = {
+            "TableName": self._layout.table,
+            "Key": self._key(key),
+            "ConditionExpression": expression.condition(step.condition),
+            "UpdateExpression": expression.update(step.actions),
+            "ReturnValues": _RETURNS[step.returns],
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            **expression.arguments(),
+        }
+
+        async def update() -> StepResult:
+            try:
+                answer = await self._client.update_item(**request)
+            except ClientError as error:
+                if not _is_refusal(error):
+                    raise
+                return Refused(_plain(error.response.get("Item", {})) or None)
+            return Applied(_plain(answer.get("Attributes", {})))
+
+        return await aws.call("dynamodb", update)
+
+    async def read(self, key: ConversationKey) -> dict[str, Any] | None:
+        return await self._get(self._key(key))
+
+    async def _get(self, key: dict[str, Any]) -> dict[str, Any] | None:
+        answer = await aws.call(
+            "dynamodb",
+            lambda: self._client.get_item(
+                TableName=self._layout.table, Key=key, ConsistentRead=True
+            ),
+        )
+        return _plain(answer["Item"]) if "Item" in answer else None
+
+    async def lookup(self, customer: str, sid: str) -> list[Candidate]:
+        expression = Expression(self._layout.partition_key)
+        wanted = [
+            expression.path((name,))
+            for name in dict.fromkeys(
+                (
+                    *self._key_names(),
+                    record.CONVERSATION_ID,
+                    record.COMPANY_TEL,
+                    record.CREATED_AT,
+                    record.THREAD_ID,
+                    record.HANDOFF,
+                    record.OPTED_OUT,
+                    record.SEQ,
+                )
+            )
+        ]
+        projection = ", ".join([*wanted, expression.path((record.SEEN, sid))])
+        if self._layout.lookup_index:
+            items = await self._by_index(customer, projection, expression)
+        else:
+            items = await self._query(
+                customer,
+                self._layout.partition_key,
+                {"ConsistentRead": True, "ProjectionExpression": projection},
+                expression,
+            )
+        return [record.candidate_from(item, self._key_of(item), sid) for item in items]
+
+    async def _by_index(
+        self, customer: str, projection: str, expression: Expression
+    ) -> list[dict[str, Any]]:
+        """A secondary index is never consistent and may lack attributes: it names the keys, and
+        the items are read from the table."""
+        keys = Expression(self._layout.partition_key)
+        key_projection = ", ".join(keys.path((name,)) for name in self._key_names())
+        found = await self._query(
+            customer,
+            self._layout.address_attribute,
+            {"IndexName": self._layout.lookup_index, "ProjectionExpression": key_projection},
+            keys,
+        )
+        # BatchGetItem takes up to 100 keys: no customer has that many conversations.
+        todo = [self._key(self._key_of(item)) for item in found[:100]]
+        names = expression.arguments()
+        items: list[dict[str, Any]] = []
+        for _ in range(aws.TRIES):
+            if not todo:
+                return items
+            wanted = {
+                "Keys": todo,
+                "ConsistentRead": True,
+                "ProjectionExpression": projection,
+                **names,
+            }
+            answer = await self._batch_get({self._layout.table: wanted})
+            items += [_plain(i) for i in answer["Responses"].get(self._layout.table, [])]
+            todo = answer.get("UnprocessedKeys", {}).get(self._layout.table, {}).get("Keys", [])
+        raise Temporary("dynamodb", "left keys of a batch unread", code="UnprocessedKeys")
+
+    async def _batch_get(self, wanted: dict[str, Any]) -> Any:
+        return await aws.call("dynamodb", lambda: self._client.batch_get_item(RequestItems=wanted))
+
+    async def _query(
+        self, customer: str, attribute: str, extra: dict[str, Any], expression: Expression
+    ) -> list[dict[str, Any]]:
+        condition = f"{expression.path((attribute,))} = {expression.value(customer)}"
+        request = {
+            "TableName": self._layout.table,
+            "KeyConditionExpression": condition,
+            **extra,
+            **expression.arguments(),
+        }
+        items: list[dict[str, Any]] = []
+        while True:
+            page = await self._query_page(request)
+            items += [_plain(item) for item in page["Items"]]
+            if "LastEvaluatedKey" not in page:
+                return items
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    async def _query_page(self, request: dict[str, Any]) -> Any:
+        return await aws.call("dynamodb", lambda: self._client.query(**request))
+
+    async def create(self, key: ConversationKey, attributes: Mapping[str, Any]) -> bool:
+        item = {n: _serialize(v) for n, v in attributes.items()} | self._key(key)
+        expression = Expression(self._layout.partition_key)
+        condition = expression.condition(Missing((self._layout.partition_key,)))
+
+        async def put() -> bool:
+            try:
+                await self._client.put_item(
+                    TableName=self._layout.table,
+                    Item=item,
+                    ConditionExpression=condition,
+                    **expression.arguments(),
+                )
+            except ClientError as error:
+                if not _is_refusal(error):
+                    raise
+                return False
+            return True
+
+        return await aws.call("dynamodb", put)
+
+    async def put_side(self, name: str, attributes: Mapping[str, Any], expires_at: int) -> None:
+        values = {**attributes, _EXPIRES_AT: expires_at}
+        item = {n: _serialize(v) for n, v in values.items()} | self._side_key(name)
+        await aws.call(
+            "dynamodb", lambda: self._client.put_item(TableName=self._layout.table, Item=item)
+        )
+
+    async def get_side(self, name: str) -> dict[str, Any] | None:
+        return await self._get(self._side_key(name))
+
+    async def delete_side(self, name: str) -> None:
+        key = self._side_key(name)
+        await aws.call(
+            "dynamodb", lambda: self._client.delete_item(TableName=self._layout.table, Key=key)
+        )
+
+    async def once_per(self, name: str, now: int, period: int) -> bool:
+        due = AnyOf((Missing((_EXPIRES_AT,)), Compare((_EXPIRES_AT,), "<=", now)))
+        step = Step("once_per", due, (Set((_EXPIRES_AT,), now + period),))
+        sort = _SIDE_SORT if self._layout.sort_key else ""
+        return isinstance(await self.apply(ConversationKey(name, sort), step), Applied)
+
+    def _key_names(self) -> tuple[str, ...]:
+        return tuple(n for n in (self._layout.partition_key, self._layout.sort_key) if n)
+
+    def _key(self, key: ConversationKey) -> dict[str, Any]:
+        values = (key.partition, key.sort)
+        return {n: {"S": v} for n, v in zip(self._key_names(), values, strict=False)}
+
+    def _side_key(self, name: str) -> dict[str, Any]:
+        return self._key(ConversationKey(name, _SIDE_SORT))
+
+    def _key_of(self, item: Mapping[str, Any]) -> ConversationKey:
+        sort = str(item[self._layout.sort_key]) if self._layout.sort_key else ""
+        return ConversationKey(str(item[self._layout.partition_key]), sort)
+
+
+def _is_refusal(error: ClientError) -> bool:
+    return bool(error.response["Error"]["Code"] == "ConditionalCheckFailedException")

@@ -1,0 +1,105 @@
+"""The queues in memory, with SQS's semantics: delay, visibility, receipts, receive counts, redrive."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from replyd.ports import Received
+
+
+@dataclass(slots=True)
+class _Queued:
+    message_id: str
+    body: str
+    visible_at: float
+    receives: int = 0
+    receipt: str = ""
+
+
+@dataclass(slots=True)
+class MemoryQueue:
+    """A standard queue on the loop's clock: delay, visibility, receipts, batches of ten."""
+
+    visibility_seconds: float = 30
+    wait_seconds: float = 5
+    max_receives: int = 10
+    messages: dict[str, _Queued] = field(default_factory=dict)
+    dead: list[str] = field(default_factory=list)
+    sent: list[tuple[str, int]] = field(default_factory=list)
+    requests: dict[str, int] = field(default_factory=dict)
+    _ids: Callable[[], int] = field(default_factory=lambda: itertools.count(1).__next__)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def send(self, body: str, delay_seconds: int) -> None:
+        await self._count("send")
+        self.sent.append((body, delay_seconds))
+        message_id = f"m-{self._ids()}"
+        now = asyncio.get_running_loop().time()
+        self.messages[message_id] = _Queued(message_id, body, now + delay_seconds)
+        self._changed.set()
+
+    async def receive(self) -> Sequence[Received]:
+        await self._count("receive")
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.wait_seconds
+        while True:
+            self._changed.clear()
+            if found := self._take(loop.time()):
+                return found
+            times = [m.visible_at for m in self.messages.values()]
+            until = min([t for t in times if t > loop.time()] + [deadline])
+            if loop.time() >= deadline:
+                return []
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def _take(self, now: float) -> list[Received]:
+        ready = [m for m in self.messages.values() if m.visible_at <= now]
+        taken: list[Received] = []
+        for message in ready:
+            if message.receives >= self.max_receives:
+                self.dead.append(self.messages.pop(message.message_id).body)
+                continue
+            message.receives += 1
+            message.receipt = f"{message.message_id}/{message.receives}"
+            message.visible_at = now + self.visibility_seconds
+            taken.append(
+                Received(message.message_id, message.receipt, message.body, message.receives)
+            )
+            if len(taken) == 10:
+                break
+        return taken
+
+    async def delete(self, messages: Sequence[Received]) -> None:
+        await self._count("delete")
+        for message in messages:
+            held = self.messages.get(message.message_id)
+            # An old receipt answers as if it had deleted, and deletes nothing.
+            if held is not None and held.receipt == message.receipt:
+                del self.messages[message.message_id]
+
+    async def hide(self, messages: Sequence[Received], seconds: int) -> None:
+        await self._count("hide")
+        now = asyncio.get_running_loop().time()
+        for message in messages:
+            held = self.messages.get(message.message_id)
+            if held is not None and held.receipt == message.receipt:
+                held.visible_at = now + seconds
+        self._changed.set()
+
+    async def _count(self, operation: str) -> None:
+        self.requests[operation] = self.requests.get(operation, 0) + 1
+        await asyncio.sleep(0)
+
+
+@dataclass(slots=True)
+class MemoryHandoffQueue:
+    bodies: list[str] = field(default_factory=list)
+
+    async def send(self, bodies: Sequence[str]) -> None:
+        await asyncio.sleep(0)
+        self.bodies.extend(bodies)

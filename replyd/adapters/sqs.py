@@ -1,0 +1,126 @@
+"""The two queues on SQS."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from replyd.adapters import aws
+from replyd.errors import Temporary
+from replyd.ports import Received
+
+# A batch holds at most 10 entries and 1 MiB in all; a body is at most 1 MiB.
+BATCH = 10
+MAX_BATCH_BYTES = 1024 * 1024
+LONGEST_WAIT_SECONDS = 20
+LONGEST_DELAY_SECONDS = 900
+LONGEST_VISIBILITY_SECONDS = 43_200
+
+
+class SqsWakeups:
+    """Implements `ports.WakeupQueue`. `polls` is a client of its own, so that long polls never
+    hold the connections that sends need."""
+
+    def __init__(
+        self, client: Any, polls: Any, url: str, *, wait_seconds: int, visibility_seconds: int
+    ) -> None:
+        if not 0 <= wait_seconds <= LONGEST_WAIT_SECONDS:
+            raise ValueError(f"SQS waits 0 to {LONGEST_WAIT_SECONDS} s, not {wait_seconds}")
+        if not 0 < visibility_seconds <= LONGEST_VISIBILITY_SECONDS:
+            raise ValueError(f"SQS hides for up to {LONGEST_VISIBILITY_SECONDS} s")
+        self._client = client
+        self._polls = polls
+        self._url = url
+        self._wait = wait_seconds
+        self._visibility = visibility_seconds
+
+    async def send(self, body: str, delay_seconds: int) -> None:
+        if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
+            raise ValueError(f"SQS delays 0 to {LONGEST_DELAY_SECONDS} s, not {delay_seconds}")
+        await aws.call(
+            "sqs",
+            lambda: self._client.send_message(
+                QueueUrl=self._url, MessageBody=body, DelaySeconds=delay_seconds
+            ),
+        )
+
+    async def receive(self) -> Sequence[Received]:
+        answer = await aws.call(
+            "sqs",
+            lambda: self._polls.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=BATCH,
+                WaitTimeSeconds=self._wait,
+                VisibilityTimeout=self._visibility,
+                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            ),
+        )
+        return [
+            Received(
+                m["MessageId"],
+                m["ReceiptHandle"],
+                m["Body"],
+                int(m.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
+            )
+            for m in answer.get("Messages", [])
+        ]
+
+    async def delete(self, messages: Sequence[Received]) -> None:
+        entries = [
+            {"Id": str(i), "ReceiptHandle": m.receipt} for i, m in enumerate(messages[:BATCH])
+        ]
+        # What stays behind in `Failed` comes again and is recognised then.
+        await aws.call(
+            "sqs",
+            lambda: self._client.delete_message_batch(QueueUrl=self._url, Entries=entries),
+        )
+
+    async def hide(self, messages: Sequence[Received], seconds: int) -> None:
+        entries = [
+            {"Id": str(i), "ReceiptHandle": m.receipt, "VisibilityTimeout": seconds}
+            for i, m in enumerate(messages[:BATCH])
+        ]
+        await aws.call(
+            "sqs",
+            lambda: self._client.change_message_visibility_batch(
+                QueueUrl=self._url, Entries=entries
+            ),
+        )
+
+
+class SqsHandoffs:
+    """Implements `ports.HandoffQueue`."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    async def send(self, bodies: Sequence[str]) -> None:
+        for batch in _batches(bodies):
+            await aws.call("sqs", partial(self._send, batch))
+
+    async def _send(self, bodies: Sequence[str]) -> None:
+        answer = await self._client.send_message_batch(
+            QueueUrl=self._url,
+            Entries=[{"Id": str(i), "MessageBody": body} for i, body in enumerate(bodies)],
+        )
+        # A batch call answers 200 though entries failed. Sending all again repeats some, which
+        # people's tools drop by SID; it loses none.
+        if failed := answer.get("Failed"):
+            code = str(failed[0].get("Code", ""))
+            raise Temporary(
+                "sqs", f"did not take {len(failed)} of {len(bodies)} messages", code=code
+            )
+
+
+def _batches(bodies: Sequence[str]) -> list[list[str]]:
+    """In order, each within SQS's limits for a batch."""
+    batches: list[list[str]] = []
+    size = 0
+    for body in bodies:
+        length = len(body.encode())
+        if not batches or len(batches[-1]) == BATCH or size + length > MAX_BATCH_BYTES:
+            batches.append([])
+            size = 0
+        batches[-1].append(body)
+        size += length
+    return batches

@@ -1,0 +1,203 @@
+"""STAGE: make a customer's message durable and put its wake-up on the queue."""
+
+import json
+from collections.abc import Callable
+
+from replyd.domain import routing, steps, turn
+from replyd.domain.address import is_address
+from replyd.domain.events import MessageAccepted, MessageDropped, NoticeSent
+from replyd.domain.messages import ConversationKey, InboundMessage, OutboundPart
+from replyd.domain.record import Candidate
+from replyd.domain.routing import OptOutWords, Route, UnknownSenderPolicy
+from replyd.domain.wakeup import BodyCodec
+from replyd.domain.window import WindowPolicy, delay_seconds
+from replyd.errors import Permanent, ReplydError
+from replyd.flows.lookup import CachedLookup
+from replyd.ports import Channel, Clock, ConversationStore, LocalBuffer, Telemetry, WakeupQueue
+
+# A side item outlives every wake-up that can still ask for it.
+_SIDE_ITEM_SECONDS = 30 * 24 * 60 * 60
+
+
+class AcceptMessage:
+    """Returns once the message is durable and will be looked at; raises Temporary,
+    DependencyDown or Permanent when it is not, and the sender must deliver it again."""
+
+    def __init__(
+        self,
+        *,
+        store: ConversationStore,
+        wakeups: WakeupQueue,
+        channel: Channel,
+        clock: Clock,
+        telemetry: Telemetry,
+        buffer: LocalBuffer,
+        window: WindowPolicy,
+        codec: BodyCodec,
+        words: OptOutWords,
+        unknown: UnknownSenderPolicy,
+        new_key: Callable[[str, str], ConversationKey],
+        lookup_cache_seconds: float = 3,
+    ) -> None:
+        self._store = store
+        self._lookup = CachedLookup(store, clock, lookup_cache_seconds)
+        self._wakeups = wakeups
+        self._channel = channel
+        self._clock = clock
+        self._telemetry = telemetry
+        self._buffer = buffer
+        self._window = window
+        self._codec = codec
+        self._words = words
+        self._unknown = unknown
+        self._new_key = new_key
+
+    async def __call__(self, message: InboundMessage) -> None:
+        candidates = await self._lookup(message.customer, message.sid)
+        route = routing.choose(candidates, message.business)
+        if route is None:
+            route = await self._unknown_sender(message)
+        staged = await self._stage(message, route) if route else turn.NoSuchConversation()
+        if isinstance(staged, turn.NoSuchConversation) and route is not None:
+            # The item went away between lookup and STAGE: look once more.
+            self._lookup.forget(message.customer)
+            fresh = await self._lookup(message.customer, message.sid)
+            route = routing.choose(fresh, message.business) or await self._unknown_sender(message)
+            staged = await self._stage(message, route) if route else staged
+        if route is not None and isinstance(staged, turn.Staged):
+            await self._wake(message, route, staged)
+        else:
+            settled = isinstance(staged, turn.AlreadySettled)
+            self._drop(message, "already_settled" if settled else "unknown_sender")
+
+    async def _stage(
+        self, message: InboundMessage, route: Route
+    ) -> turn.Staged | turn.AlreadySettled | turn.NoSuchConversation:
+        now = self._clock.now()
+        stop, start = self._words.is_stop(message), self._words.is_start(message)
+        entry = steps.pending_entry(message, now, await self._body_ref(message, now))
+        first = not route.target.staged_before
+        for _ in range(3):
+            step = steps.stage(
+                message.sid,
+                entry,
+                now,
+                first=first,
+                opt_out=stop or (route.opted_out and not start),
+                opt_in=start,
+            )
+            result = await self._store.apply(route.target.key, step)
+            answer = turn.after_stage(result, message.sid)
+            if not isinstance(answer, turn.OtherForm):
+                break
+            first = not first
+        else:
+            raise Permanent("dynamodb", "the record refuses a message in both forms of STAGE")
+        self._lookup.staged(message.customer, route.target.key)
+        if stop or start:
+            self._lookup.forget(message.customer)
+            for sibling in route.siblings:
+                mark = steps.mark_opt_out(now, opted_out=stop)
+                await self._store.apply(sibling.key, mark)
+        return answer
+
+    async def _body_ref(self, message: InboundMessage, now: int) -> str:
+        """Put a body that is too large for the record aside, and name where it lies."""
+        if len(json.dumps(message.as_dict())) <= routing.MAX_INLINE_BYTES:
+            return ""
+        name = f"inbound#{message.sid}"
+        expires_at = now // 1000 + _SIDE_ITEM_SECONDS
+        await self._store.put_side(name, {"message": message.as_dict()}, expires_at)
+        return name
+
+    async def _wake(self, message: InboundMessage, route: Route, staged: turn.Staged) -> None:
+        target, now = route.target, self._clock.now()
+        silent = target.handoff or route.opted_out or self._words.is_stop(message)
+        closes_at = (
+            0
+            if silent
+            else self._window.closes_at(
+                last_at=staged.last_at,
+                first_received_at=staged.first_received_at,
+                pending=staged.pending,
+            )
+        )
+        body = self._codec.encode(
+            key=target.key,
+            seq=staged.seq,
+            received_at=staged.last_at,
+            message=message,
+            conversation_id=target.conversation_id,
+            thread_id=target.thread_id,
+            company_tel=target.company_tel,
+        )
+        try:
+            await self._wakeups.send(body, delay_seconds(closes_at, now))
+        except ReplydError:
+            self._buffer.wake(target.key, staged.seq, max(closes_at, now))
+            raise
+        self._buffer.staged(target.key, closes_at)
+        self._telemetry.emit(
+            MessageAccepted(
+                key=target.key,
+                conversation_id=target.conversation_id,
+                sid=message.sid,
+                customer=message.customer,
+                seq=staged.seq,
+                received_at=staged.last_at,
+                closes_at=max(closes_at, now),
+                again=staged.again,
+                at=now,
+            )
+        )
+
+    async def _unknown_sender(self, message: InboundMessage) -> Route | None:
+        if self._unknown.policy == "create" and is_address(message.sender):
+            return await self._create(message)
+        if self._unknown.policy == "notify":
+            await self._notify(message)
+        return None
+
+    async def _create(self, message: InboundMessage) -> Route:
+        conversation_id = routing.new_conversation_id(message.customer, message.business)
+        key = self._new_key(message.customer, conversation_id)
+        attributes = routing.new_conversation(message, conversation_id, self._clock.now())
+        await self._store.create(key, attributes)
+        self._lookup.forget(message.customer)
+        target = Candidate(
+            key=key,
+            conversation_id=conversation_id,
+            company_tel=message.business,
+            created_at="",
+            thread_id="",
+            handoff=False,
+            opted_out=False,
+            staged_before=False,
+            seen=False,
+        )
+        return Route(target, ())
+
+    async def _notify(self, message: InboundMessage) -> None:
+        """At most once a day: noted before it is sent, and a failed send is not repeated."""
+        if self._words.is_stop(message):
+            return
+        now = self._clock.now()
+        name = f"notice#{message.customer}"
+        if not await self._store.once_per(name, now // 1000, routing.NOTICE_PERIOD_SECONDS):
+            return
+        part = OutboundPart(
+            message.account_sid, message.recipient, message.sender, self._unknown.notice
+        )
+        try:
+            await self._channel.send(part)
+            sent, reason = True, ""
+        except ReplydError as error:
+            sent, reason = False, str(error)
+        self._telemetry.emit(
+            NoticeSent(message.customer, sent=sent, reason=reason, at=self._clock.now())
+        )
+
+    def _drop(self, message: InboundMessage, reason: str) -> None:
+        self._telemetry.emit(
+            MessageDropped(message.sid, message.customer, reason, self._clock.now())
+        )

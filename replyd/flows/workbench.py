@@ -1,0 +1,191 @@
+"""What every flow of a turn works with: ports, policies, and the account of one turn."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from replyd.domain import prompt, record
+from replyd.domain.events import TurnEnded
+from replyd.domain.expressions import StepResult
+from replyd.domain.messages import ConversationKey, InboundMessage
+from replyd.domain.record import Conversation, Pending, conversation_from
+from replyd.domain.turn import TurnPolicy
+from replyd.domain.wakeup import BodyCodec
+from replyd.domain.window import WindowPolicy
+from replyd.flows.lease import Lease
+from replyd.ports import (
+    Channel,
+    Clock,
+    ConversationStore,
+    HandoffQueue,
+    Ids,
+    ReplyModel,
+    Telemetry,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    store: ConversationStore
+    handoffs: HandoffQueue
+    model: ReplyModel
+    channel: Channel
+    clock: Clock
+    ids: Ids
+    telemetry: Telemetry
+    codec: BodyCodec
+    window: WindowPolicy
+    policy: TurnPolicy
+    owner: str
+    # A send starts only while this much of the lease is left: watchdog + HTTP timeout.
+    send_margin_seconds: float
+    # (key, turn id, entry index) -> URL, or empty where there is none.
+    status_callback: Callable[[ConversationKey, str, int], str]
+    address_attribute: str = record.RECIPIENT_TEL
+    history_messages: int = 50
+    seen_keep: int = 500
+    seen_horizon_ms: int = 15 * 24 * 60 * 60 * 1000
+
+    def read(self, key: ConversationKey, result: StepResult) -> Conversation | None:
+        """The item that a step's answer shows; None where there is none."""
+        if result.item is None:
+            return None
+        return conversation_from(result.item, key, address_attribute=self.address_attribute)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A pending message with its body at hand."""
+
+    pending: Pending
+    message: InboundMessage
+    text: str
+
+
+@dataclass(slots=True)
+class Account:
+    """What is known of a turn so far; becomes its one log line."""
+
+    claimed_at: int
+    window_wait_ms: int = 0
+    restarts: int = 0
+    model_ms: int = 0
+    send_ms: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    model: str = ""
+    turn_id: str = ""
+    reply_sids: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Turn:
+    """One worker's hold on a conversation, from CLAIM to COMMIT or release."""
+
+    bench: Workbench
+    lease: Lease
+    conversation: Conversation
+    account: Account
+    taken: tuple[Taken, ...] = ()
+    # The kind of outbox that we may have put into the item, and whether something of it may have
+    # reached the customer: together they say what a release has to leave behind.
+    intended: str = ""
+    may_have_sent: bool = False
+
+    @property
+    def key(self) -> ConversationKey:
+        return self.conversation.key
+
+    @property
+    def sids(self) -> tuple[str, ...]:
+        return tuple(t.message.sid for t in self.taken)
+
+    @property
+    def pending(self) -> tuple[Pending, ...]:
+        return tuple(t.pending for t in self.taken)
+
+    def read(self, result: StepResult) -> Conversation | None:
+        """The item that a step's answer shows."""
+        return self.bench.read(self.key, result)
+
+    async def take(self, pending: Sequence[Pending]) -> None:
+        """Bring the bodies of these messages; raises as the store does."""
+        self.taken = tuple([await self._with_body(p) for p in pending])
+
+    async def _with_body(self, pending: Pending) -> Taken:
+        message = pending.message
+        if message is None and pending.body_ref:
+            item = await self.bench.store.get_side(pending.body_ref)
+            if item is not None:
+                message = InboundMessage.from_dict(item["message"])
+        if message is None:
+            # The side item expired or was removed: people still learn that something came.
+            message = InboundMessage(
+                sid=pending.sid,
+                sender=self.conversation.customer,
+                recipient=self.conversation.company_tel,
+                body="[a message whose text is no longer stored]",
+            )
+        return Taken(pending, message, prompt.readable(message))
+
+    def ended(
+        self, outcome: str, *, reason: str = "", detail: str = "", retry_in_ms: int = 0
+    ) -> None:
+        account, now = self.account, self.bench.clock.now()
+        self.bench.telemetry.emit(
+            TurnEnded(
+                key=self.key,
+                conversation_id=self.conversation.conversation_id,
+                customer=self.conversation.customer,
+                outcome=outcome,
+                at=now,
+                turn_id=account.turn_id,
+                reason=reason,
+                detail=detail,
+                sids=self.sids,
+                reply_sids=tuple(account.reply_sids),
+                attempt=self.conversation.attempts,
+                restarts=account.restarts,
+                window_wait_ms=account.window_wait_ms,
+                model_ms=account.model_ms,
+                send_ms=account.send_ms,
+                total_ms=now - account.claimed_at,
+                input_tokens=account.input_tokens,
+                output_tokens=account.output_tokens,
+                model=account.model,
+                retry_in_ms=retry_in_ms,
+            )
+        )
+
+
+# --- what the buffer does next with the conversation's wake-up --------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Wake-ups up to `seq` may be deleted."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Hold the wake-up until `at`, epoch ms."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Not for now: come back after a growing pause, at least `delay_ms`."""
+
+    delay_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PassOn:
+    """Another worker has it: send a fresh wake-up for `at`, epoch ms, and delete this one."""
+
+    at: int
+
+
+Outcome = Settled | LookAgain | Retry | PassOn

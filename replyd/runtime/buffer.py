@@ -1,0 +1,292 @@
+"""The window in the process: one entry per conversation, holding its newest wake-up.
+
+Wake-ups only say "look at this conversation". The entry keeps the newest one invisible, waits for
+the window to close, runs the turn, and deletes wake-ups once everything up to them is settled.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from replyd.domain import turn
+from replyd.domain.events import DependencyFailed
+from replyd.domain.messages import ConversationKey
+from replyd.domain.wakeup import Wakeup
+from replyd.domain.window import delay_seconds
+from replyd.errors import DependencyError
+from replyd.flows.workbench import LookAgain, Outcome, PassOn, Retry, Settled
+from replyd.ports import Clock, Ids, Received, Telemetry, WakeupQueue
+
+_log = logging.getLogger(__name__)
+
+# SQS batches take ten.
+BATCH = 10
+# A closing time that nobody asked for by then belongs to a wake-up that went elsewhere.
+_HINT_KEPT_MS = 60_000
+
+
+@dataclass(slots=True)
+class _Entry:
+    key: ConversationKey
+    due: int
+    seq: int
+    held: Received | None = None
+    held_seq: int = 0
+    held_since: float = 0
+    running: bool = False
+    failures: int = 0
+    task: asyncio.Task[None] | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Buffer:
+    """Implements `ports.LocalBuffer`. `max_held`: conversations at once; `concurrency`: turns."""
+
+    def __init__(
+        self,
+        *,
+        answer: Callable[[ConversationKey, int], Awaitable[Outcome]],
+        wakeups: WakeupQueue,
+        clock: Clock,
+        ids: Ids,
+        telemetry: Telemetry,
+        concurrency: int,
+        max_held: int,
+        visibility_seconds: int,
+        heartbeat_seconds: float,
+    ) -> None:
+        self._answer = answer
+        self._wakeups = wakeups
+        self._clock = clock
+        self._ids = ids
+        self._telemetry = telemetry
+        self._turns = asyncio.Semaphore(concurrency)
+        self._max_held = max_held
+        self._visibility = visibility_seconds
+        self._heartbeat = heartbeat_seconds
+        self._entries: dict[ConversationKey, _Entry] = {}
+        self._hints: dict[ConversationKey, int] = {}
+        self._to_delete: list[Received] = []
+        self._room = asyncio.Event()
+        self._room.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+
+    @property
+    def held(self) -> int:
+        """Conversations with an entry."""
+        return len(self._entries)
+
+    @property
+    def running(self) -> int:
+        """Turns under way."""
+        return sum(e.running for e in self._entries.values())
+
+    async def has_room(self) -> None:
+        """Returns when a further conversation may be held."""
+        await self._room.wait()
+
+    # --- what comes in -------------------------------------------------------------------------
+
+    def offer(self, wakeup: Wakeup, received: Received) -> None:
+        """Hold a wake-up from the queue, or the newer one of two."""
+        entry = self._entries.get(wakeup.key)
+        if entry is None:
+            entry = self._open(wakeup.key, wakeup.seq)
+        elif entry.held is not None and entry.held.message_id == received.message_id:
+            # The same message received again: only its newest receipt can delete it.
+            pass
+        elif entry.held is not None and wakeup.seq < entry.held_seq:
+            self._to_delete.append(received)
+            return
+        elif entry.held is not None:
+            self._to_delete.append(entry.held)
+        entry.held, entry.held_seq = received, wakeup.seq
+        entry.held_since = self._clock.elapsed()
+        entry.seq = max(entry.seq, wakeup.seq)
+        self._reschedule(entry)
+
+    def staged(self, key: ConversationKey, closes_at: int) -> None:
+        self._hints[key] = closes_at
+        if (entry := self._entries.get(key)) is not None and entry.held is not None:
+            self._reschedule(entry)
+
+    def wake(self, key: ConversationKey, seq: int, at: int) -> None:
+        if self._draining:
+            return
+        entry = self._entries.get(key) or self._open(key, seq)
+        entry.seq = max(entry.seq, seq)
+        self._hints[key] = at
+        self._reschedule(entry)
+
+    def _reschedule(self, entry: _Entry) -> None:
+        """A wake-up's arrival means that its window has closed, unless we know of a newer one."""
+        if not entry.failures:
+            entry.due = max(self._clock.now(), self._hints.get(entry.key, 0))
+        entry.changed.set()
+
+    def _open(self, key: ConversationKey, seq: int) -> _Entry:
+        entry = self._entries[key] = _Entry(key, self._clock.now(), seq)
+        entry.task = asyncio.create_task(self._attend(entry), name="conversation")
+        self._idle.clear()
+        if len(self._entries) >= self._max_held:
+            self._room.clear()
+        return entry
+
+    def _close(self, entry: _Entry) -> None:
+        if self._entries.get(entry.key) is entry:
+            del self._entries[entry.key]
+        if len(self._entries) < self._max_held:
+            self._room.set()
+        if not self._entries:
+            self._idle.set()
+
+    # --- an entry's life -----------------------------------------------------------------------
+
+    async def _attend(self, entry: _Entry) -> None:
+        try:
+            while True:
+                await self._until_due(entry)
+                async with self._turns:
+                    if self._draining:
+                        return
+                    entry.running = True
+                    # What arrives during the turn is of the next window.
+                    self._hints.pop(entry.key, None)
+                    seq = entry.seq
+                    try:
+                        outcome = await self._answer(entry.key, seq)
+                    finally:
+                        entry.running = False
+                if await self._finished(entry, outcome):
+                    return
+        except Exception:  # noqa: BLE001 - one conversation's bug must not stop all others
+            # The wake-up comes again and ends in the dead-letter queue, where somebody looks.
+            _log.exception("a turn ended with a bug; its wake-up is left to redrive")
+        finally:
+            self._close(entry)
+
+    async def _until_due(self, entry: _Entry) -> None:
+        while (left := entry.due - self._clock.now()) > 0:
+            entry.changed.clear()
+            try:
+                async with asyncio.timeout(left / 1000):
+                    await entry.changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _finished(self, entry: _Entry, outcome: Outcome) -> bool:
+        """Act on a turn's outcome; true when nothing is left to wait for."""
+        now = self._clock.now()
+        match outcome:
+            case Settled(seq):
+                entry.failures = 0
+                if entry.held is not None and entry.held_seq <= seq:
+                    self._to_delete.append(entry.held)
+                    entry.held = None
+                await self._flush()
+                # The hint of a newer message, if any, came during the turn.
+                entry.due = max(self._clock.now(), self._hints.get(entry.key, 0))
+                return entry.held is None and entry.seq <= seq
+            case LookAgain(at):
+                entry.due = at
+            case Retry(delay_ms):
+                entry.failures += 1
+                pause = turn.pause_ms(entry.failures, self._ids.jitter())
+                entry.due = now + max(pause, delay_ms)
+            case PassOn(at):
+                # A little after the other's lease, and not all at once.
+                at += int(1000 * self._ids.jitter())
+                return await self._pass_on(entry, at)
+        return False
+
+    async def _pass_on(self, entry: _Entry, at: int) -> bool:
+        """A fresh wake-up instead of this one, so that waiting uses up no receives."""
+        held = entry.held
+        entry.due = at
+        if held is None:
+            return False
+        try:
+            await self._wakeups.send(held.body, delay_seconds(at, self._clock.now()))
+        except DependencyError as error:
+            self._failed("send", error)
+            return False
+        self._to_delete.append(held)
+        if entry.held is not held:
+            return False
+        entry.held = None
+        await self._flush()
+        return entry.held is None
+
+    # --- receipts ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keeps held wake-ups invisible and deletes superseded ones, until cancelled."""
+        while True:
+            await asyncio.sleep(self._heartbeat)
+            await self._flush()
+            elapsed = self._clock.elapsed()
+            aging = [
+                e
+                for e in self._entries.values()
+                if e.held is not None and elapsed - e.held_since >= self._heartbeat / 2
+            ]
+            for batch in (aging[i : i + BATCH] for i in range(0, len(aging), BATCH)):
+                held = [e.held for e in batch if e.held is not None]
+                if await self._hide(held, self._visibility):
+                    for entry in batch:
+                        entry.held_since = elapsed
+            horizon = self._clock.now() - _HINT_KEPT_MS
+            for key in [k for k, at in self._hints.items() if at < horizon]:
+                del self._hints[key]
+
+    async def _flush(self) -> None:
+        """Delete what is superseded or settled, of all conversations, in as few requests as
+        possible."""
+        while self._to_delete:
+            batch, self._to_delete = self._to_delete[:BATCH], self._to_delete[BATCH:]
+            try:
+                await self._wakeups.delete(batch)
+            except DependencyError as error:
+                # They come again and are recognised as settled.
+                self._failed("delete", error)
+
+    async def _hide(self, held: Sequence[Received], seconds: int) -> bool:
+        if not held:
+            return True
+        try:
+            await self._wakeups.hide(held, seconds)
+        except DependencyError as error:
+            self._failed("hide", error)
+            return False
+        return True
+
+    # --- the end -------------------------------------------------------------------------------
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Give back what waits at once, let turns finish within the grace, then cancel them."""
+        self._draining = True
+        waiting = [e for e in self._entries.values() if not e.running]
+        await self._give_back(waiting)
+        try:
+            async with asyncio.timeout(grace_seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            await self._give_back(list(self._entries.values()))
+        await self._flush()
+
+    async def _give_back(self, entries: Sequence[_Entry]) -> None:
+        for entry in entries:
+            if entry.task is not None:
+                entry.task.cancel()
+        await asyncio.gather(*(e.task for e in entries if e.task), return_exceptions=True)
+        held = [e.held for e in entries if e.held is not None]
+        for i in range(0, len(held), BATCH):
+            await self._hide(held[i : i + BATCH], 0)
+
+    def _failed(self, operation: str, error: DependencyError) -> None:
+        self._telemetry.emit(
+            DependencyFailed(error.dependency, operation, error.reason, error.code)
+        )

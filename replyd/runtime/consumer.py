@@ -1,0 +1,110 @@
+"""Long polls of the replies queue."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from replyd.domain import turn
+from replyd.domain.events import DependencyFailed, PoisonReceived
+from replyd.domain.messages import InboundMessage
+from replyd.domain.wakeup import BodyCodec, Foreign
+from replyd.errors import DependencyError, PoisonMessage, ReplydError
+from replyd.ports import Channel, Ids, Received, Telemetry, WakeupQueue
+from replyd.runtime.buffer import Buffer
+
+
+class Consumer:
+    """One receive at a time. A receive under way is awaited, never cancelled: an abandoned long
+    poll can swallow the next message until its visibility timeout ends."""
+
+    def __init__(
+        self,
+        *,
+        wakeups: WakeupQueue,
+        buffer: Buffer,
+        codec: BodyCodec,
+        channel: Channel,
+        accept: Callable[[InboundMessage], Awaitable[None]],
+        ids: Ids,
+        telemetry: Telemetry,
+    ) -> None:
+        self._wakeups = wakeups
+        self._buffer = buffer
+        self._codec = codec
+        self._channel = channel
+        self._accept = accept
+        self._ids = ids
+        self._telemetry = telemetry
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """`run` returns when the receive under way has come back."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        failures = 0
+        while await self._may_poll():
+            try:
+                messages = await self._wakeups.receive()
+            except DependencyError as error:
+                failures += 1
+                self._failed("receive", error)
+                await self._pause(turn.pause_ms(failures, self._ids.jitter()) / 1000)
+                continue
+            failures = 0
+            if self._stopping.is_set():
+                await self._give_back(messages)
+                return
+            for message in messages:
+                await self._take(message)
+
+    async def _may_poll(self) -> bool:
+        """Waits for room in the buffer; false once stopping."""
+        room = asyncio.create_task(self._buffer.has_room())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((room, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            room.cancel()
+            stopping.cancel()
+        return not self._stopping.is_set()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    async def _take(self, received: Received) -> None:
+        try:
+            body = self._codec.decode(received.body)
+            if isinstance(body, Foreign):
+                await self._adopt(body, received)
+            else:
+                self._buffer.offer(body, received)
+        except PoisonMessage as error:
+            self._telemetry.emit(PoisonReceived(received.message_id, str(error), received.receives))
+        except ReplydError as error:
+            if isinstance(error, DependencyError):
+                self._failed("adopt", error)
+
+    async def _adopt(self, body: Foreign, received: Received) -> None:
+        """Stage a message that another webhook handler queued; its own wake-up follows."""
+        try:
+            message = body.message or self._channel.parse(body.params)
+        except ValueError as error:
+            raise PoisonMessage(str(error)) from error
+        await self._accept(message)
+        await self._wakeups.delete([received])
+
+    async def _give_back(self, messages: Sequence[Received]) -> None:
+        if messages:
+            try:
+                await self._wakeups.hide(messages, 0)
+            except DependencyError as error:
+                self._failed("hide", error)
+
+    def _failed(self, operation: str, error: DependencyError) -> None:
+        self._telemetry.emit(
+            DependencyFailed(error.dependency, operation, error.reason, error.code)
+        )

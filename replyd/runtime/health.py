@@ -1,0 +1,70 @@
+"""Whether the process can do its work: what `/readyz` says."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from replyd.domain.events import DependencyFailed, Event, ModelAnswered, PartSent
+from replyd.errors import ReplydError
+from replyd.ports import Clock
+
+_PROBE_SECONDS = 3.0
+_PROBE_KEPT_SECONDS = 2.0
+# A vendor that failed counts as down until it answers again, or for this long.
+_FAILURE_KEPT_SECONDS = 60.0
+
+
+class Health:
+    """A telemetry sink that remembers what vendors did, and probes AWS when asked.
+
+    `probes`: by dependency, a cheap request that raises when it cannot be used."""
+
+    def __init__(self, clock: Clock, probes: Mapping[str, Callable[[], Awaitable[object]]]) -> None:
+        self._clock = clock
+        self._probes = probes
+        self._failed: dict[str, tuple[float, str]] = {}
+        self._probed: tuple[float, dict[str, str]] = (float("-inf"), {})
+        self._probing = asyncio.Lock()
+        self.starting = True
+        self.draining = False
+
+    def emit(self, event: Event) -> None:
+        if isinstance(event, DependencyFailed) and event.dependency in ("openai", "twilio"):
+            self._failed[event.dependency] = (self._clock.elapsed(), event.reason)
+        elif isinstance(event, ModelAnswered):
+            self._failed.pop("openai", None)
+        elif isinstance(event, PartSent):
+            self._failed.pop("twilio", None)
+
+    async def problems(self) -> dict[str, str]:
+        """What stands in the way, by dependency; empty when ready."""
+        if self.draining:
+            return {"replyd": "draining"}
+        if self.starting:
+            return {"replyd": "starting"}
+        horizon = self._clock.elapsed() - _FAILURE_KEPT_SECONDS
+        found = {name: reason for name, (at, reason) in self._failed.items() if at > horizon}
+        return found | await self._probe()
+
+    async def _probe(self) -> dict[str, str]:
+        async with self._probing:
+            at, problems = self._probed
+            if self._clock.elapsed() - at > _PROBE_KEPT_SECONDS:
+                answers = await asyncio.gather(*map(_reason, self._probes.values()))
+                problems = {
+                    name: reason
+                    for name, reason in zip(self._probes, answers, strict=True)
+                    if reason
+                }
+                self._probed = (self._clock.elapsed(), problems)
+            return problems
+
+
+async def _reason(probe: Callable[[], Awaitable[object]]) -> str:
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            await probe()
+    except TimeoutError:
+        return f"did not answer within {_PROBE_SECONDS:.0f} s"
+    except ReplydError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,49 @@
+"""The operations port: liveness, readiness, metrics. No authentication: keep it private."""
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from replyd.runtime.health import Health
+
+
+class OpsServer:
+    """`render`: the metrics and their content type. A port of 0 takes a free one."""
+
+    def __init__(
+        self, *, health: Health, render: Callable[[], tuple[bytes, str]], host: str, port: int
+    ) -> None:
+        self._health = health
+        self._render = render
+        self._host = host
+        self.port = port
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Raises OSError when the address cannot be listened on."""
+        app = web.Application()
+        app.router.add_get("/livez", self._livez)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/healthz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self.port).start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _livez(self, _request: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        problems = await self._health.problems()
+        status = "not ready" if problems else "ready"
+        body = {"status": status, "problems": problems}
+        return web.json_response(body, status=503 if problems else 200)
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        body, content_type = self._render()
+        return web.Response(body=body, headers={"Content-Type": content_type})

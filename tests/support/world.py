@@ -1,0 +1,189 @@
+"""Whole workers on in-memory ports: the real flows, buffer and consumer, wired as in production."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from replyd.adapters.memory import (
+    CountingIds,
+    LoopClock,
+    MemoryChannel,
+    MemoryHandoffQueue,
+    MemoryModel,
+    MemoryQueue,
+    MemoryStore,
+    Recorder,
+)
+from replyd.domain import record
+from replyd.domain.events import Event, TurnEnded
+from replyd.domain.messages import ConversationKey, InboundMessage
+from replyd.domain.routing import OptOutWords, UnknownSenderPolicy
+from replyd.domain.turn import TurnPolicy
+from replyd.domain.wakeup import BodyCodec
+from replyd.domain.window import WindowPolicy
+from replyd.flows.accept_message import AcceptMessage
+from replyd.flows.answer_conversation import AnswerConversation
+from replyd.flows.workbench import Workbench
+from replyd.runtime.buffer import Buffer
+from replyd.runtime.consumer import Consumer
+
+CUSTOMER = "+447700900001"
+BUSINESS = "+447700900100"
+ACCOUNT = "AC" + "0" * 32
+KEY = ConversationKey(CUSTOMER, "c-1")
+
+
+def message(number: int, body: str = "", **changes: Any) -> InboundMessage:
+    sid = f"SM{number:032x}"
+    values: dict[str, Any] = {
+        "sid": sid,
+        "sender": f"whatsapp:{CUSTOMER}",
+        "recipient": f"whatsapp:{BUSINESS}",
+        "body": body or f"message {number}",
+        "profile_name": "Lee",
+        "account_sid": ACCOUNT,
+        "params": {"MessageSid": sid, "AccountSid": ACCOUNT},
+    }
+    return InboundMessage(**(values | changes))
+
+
+@dataclass
+class Worker:
+    accept: AcceptMessage
+    answer: AnswerConversation
+    buffer: Buffer
+    consumer: Consumer
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start(self) -> None:
+        self.tasks = [
+            asyncio.create_task(self.consumer.run()),
+            asyncio.create_task(self.buffer.run()),
+        ]
+
+    async def stop(self, grace_seconds: float = 60) -> None:
+        self.consumer.stop()
+        await self.tasks[0]
+        await self.buffer.drain(grace_seconds)
+        self.tasks[1].cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+class World:
+    """One table, two queues, one model, one channel; any number of workers."""
+
+    def __init__(
+        self,
+        *,
+        window: WindowPolicy | None = None,
+        policy: TurnPolicy | None = None,
+        unknown: UnknownSenderPolicy | None = None,
+    ) -> None:
+        self.store = MemoryStore()
+        self.queue = MemoryQueue()
+        self.handoffs = MemoryHandoffQueue()
+        self.model = MemoryModel()
+        self.channel = MemoryChannel()
+        self.clock = LoopClock()
+        self.telemetry = Recorder()
+        self.window = window or WindowPolicy(quiet_ms=2_000, max_wait_ms=10_000, max_messages=5)
+        self.policy = policy or TurnPolicy()
+        self.unknown = unknown or UnknownSenderPolicy()
+        self.workers: list[Worker] = []
+
+    def converse(self, key: ConversationKey = KEY, **attributes: Any) -> None:
+        """Put a conversation as the engine that starts conversations does."""
+        self.store.items[key] = {
+            record.RECIPIENT_TEL: key.partition,
+            record.CONVERSATION_ID: key.sort,
+            record.COMPANY_TEL: BUSINESS,
+            record.THREAD_ID: "",
+            record.HANDOFF: False,
+            record.MESSAGES: [],
+            record.CREATED_AT: "2026-11-22T10:00:00.000Z",
+            **attributes,
+        }
+
+    def worker(self) -> Worker:
+        number = len(self.workers) + 1
+        ids = CountingIds(f"w{number}")
+        codec = BodyCodec()
+        bench = Workbench(
+            store=self.store,
+            handoffs=self.handoffs,
+            model=self.model,
+            channel=self.channel,
+            clock=self.clock,
+            ids=ids,
+            telemetry=self.telemetry,
+            codec=codec,
+            window=self.window,
+            policy=self.policy,
+            owner=f"worker-{number}",
+            send_margin_seconds=25,
+            status_callback=lambda key, turn_id, entry: "",
+        )
+        answer = AnswerConversation(bench)
+        buffer = Buffer(
+            answer=answer,
+            wakeups=self.queue,
+            clock=self.clock,
+            ids=ids,
+            telemetry=self.telemetry,
+            concurrency=10,
+            max_held=100,
+            visibility_seconds=30,
+            heartbeat_seconds=10,
+        )
+        accept = AcceptMessage(
+            store=self.store,
+            wakeups=self.queue,
+            channel=self.channel,
+            clock=self.clock,
+            telemetry=self.telemetry,
+            buffer=buffer,
+            window=self.window,
+            codec=codec,
+            words=OptOutWords(),
+            unknown=self.unknown,
+            new_key=ConversationKey,
+        )
+        consumer = Consumer(
+            wakeups=self.queue,
+            buffer=buffer,
+            codec=codec,
+            channel=self.channel,
+            accept=accept,
+            ids=ids,
+            telemetry=self.telemetry,
+        )
+        self.workers.append(Worker(accept, answer, buffer, consumer))
+        return self.workers[-1]
+
+    @asynccontextmanager
+    async def running(self, workers: int = 1) -> AsyncIterator[Worker]:
+        for _ in range(workers):
+            self.worker().start()
+        try:
+            yield self.workers[0]
+        finally:
+            for worker in self.workers:
+                await worker.stop()
+
+    def item(self, key: ConversationKey = KEY) -> dict[str, Any]:
+        return self.store.items[key]
+
+    def history(self, key: ConversationKey = KEY) -> list[tuple[str, str]]:
+        return [(m["role"], m["content"]) for m in self.item(key)[record.MESSAGES]]
+
+    def handed_over(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for body in self.handoffs.bodies]
+
+    def events(self, kind: type[Event]) -> list[Any]:
+        return [e for e in self.telemetry.events if isinstance(e, kind)]
+
+    def outcomes(self) -> list[str]:
+        return [e.outcome for e in self.events(TurnEnded)]
