@@ -8,23 +8,9 @@ from typing import Any, Protocol
 from replyd.domain.events import Event
 from replyd.domain.expressions import Step, StepResult
 from replyd.domain.messages import ConversationKey, InboundMessage, OutboundPart, Params
+from replyd.domain.record import Candidate
 
 # --- conversations -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A record of a customer, as the lookup projects it."""
-
-    key: ConversationKey
-    conversation_id: str
-    company_tel: str
-    created_at: str
-    thread_id: str
-    handoff: bool
-    opted_out: bool
-    staged_before: bool
-    seen: bool
 
 
 class ConversationStore(Protocol):

@@ -29,7 +29,6 @@ from replyd.domain.expressions import (
     Refused,
     Remove,
     Set,
-    SizeAtLeast,
     Step,
     StepResult,
 )
@@ -101,8 +100,6 @@ class Expression:
                 return f"attribute_not_exists({self.path(path)})"
             case Compare(path, op, value):
                 return f"{self.path(path)} {op} {self.value(value)}"
-            case SizeAtLeast(path, count):
-                return f"size({self.path(path)}) >= {self.value(count)}"
             case IsNull(path):
                 return f"attribute_type({self.path(path)}, {self.value('NULL')})"
             case All(terms):

@@ -70,13 +70,18 @@ class OpenAIResponses:
         model: str,
         instructions: str,
         timeout_seconds: float = 60.0,
+        max_output_tokens: int | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`timeout_seconds` is for a whole `respond`, with a rebuild of the thread if need be."""
+        """`timeout_seconds` is for a whole `respond`, with a rebuild of the thread if need be.
+
+        `max_output_tokens`: reasoning included; a longer answer is incomplete, hence Permanent.
+        None or 0 leaves it to the model."""
         self._client = client
         self._model = model
         self._instructions = instructions
         self._timeout = timeout_seconds
+        self._max_output_tokens = max_output_tokens
         self._sleep = sleep
 
     async def respond(self, request: ModelRequest) -> ModelReply:
@@ -141,6 +146,7 @@ class OpenAIResponses:
                 instructions=self._instructions,
                 input=messages,
                 previous_response_id=previous or omit,
+                max_output_tokens=self._max_output_tokens or omit,
                 store=True,
                 truncation="auto",
                 metadata={"conversation_id": conversation_id[:METADATA_VALUE_LIMIT]},

@@ -64,6 +64,15 @@ class SqsWakeups:
             for m in answer.get("Messages", [])
         ]
 
+    async def probe(self) -> None:
+        """A cheap request that raises when the queue cannot be used."""
+        await aws.call(
+            "sqs",
+            lambda: self._client.get_queue_attributes(
+                QueueUrl=self._url, AttributeNames=["QueueArn"]
+            ),
+        )
+
     async def delete(self, messages: Sequence[Received]) -> None:
         entries = [
             {"Id": str(i), "ReceiptHandle": m.receipt} for i, m in enumerate(messages[:BATCH])

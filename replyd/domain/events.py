@@ -1,7 +1,7 @@
 """What happened, as values: the one stream that logs, metrics and the demo page are made from.
 
-No event carries a message text; addresses are there for whoever may show them and are masked by
-the log. `at` is epoch milliseconds, durations are milliseconds.
+Only `TurnEnded` can carry message texts, when `logging.bodies` is true. Addresses are there for
+whoever may show them; the log masks them. `at` is epoch milliseconds, durations are milliseconds.
 """
 
 from dataclasses import dataclass
@@ -114,6 +114,8 @@ class TurnEnded:
     output_tokens: int = 0
     model: str = ""
     retry_in_ms: int = 0
+    question: str = ""
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,15 @@
 The steps of the turn protocol are built from these once; DynamoDB compiles them to expressions
 and the in-memory store evaluates them, so the two cannot drift apart.
 
-Semantics are DynamoDB's: a comparison with a missing attribute is false, `size()` of a missing
-attribute compares false, a list index in a removal refers to the list before the update.
+Semantics are DynamoDB's: a comparison with a missing attribute is false, and a list index in a
+removal refers to the list before the update.
 """
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
+# Names, and indexes into lists.
 Path = tuple[str | int, ...]
-
-
-def path(dotted: str) -> Path:
-    """`path("reply_lease.token")`. Names with dots are built as tuples instead."""
-    return tuple(dotted.split("."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +39,6 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
-class SizeAtLeast:
-    """The list has at least `count` entries."""
-
-    path: Path
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
 class IsNull:
     path: Path
 
@@ -70,7 +58,7 @@ class Not:
     term: "Condition"
 
 
-Condition = ItemExists | Exists | Missing | Compare | SizeAtLeast | IsNull | All | AnyOf | Not
+Condition = ItemExists | Exists | Missing | Compare | IsNull | All | AnyOf | Not
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from replyd.domain.expressions import (
     ItemExists,
     Missing,
     Not,
+    Path,
     Remove,
     Set,
-    SizeAtLeast,
     Step,
 )
 from replyd.domain.messages import InboundMessage
@@ -37,7 +37,7 @@ FLAG_DOWN: Condition = AnyOf(
     (Missing((r.HANDOFF,)), Compare((r.HANDOFF,), "=", False), IsNull((r.HANDOFF,)))
 )
 NOT_OPTED_OUT: Condition = Missing((r.OPTED_OUT,))
-UNFINISHED: Condition = AnyOf((SizeAtLeast((r.PENDING,), 1), Exists((r.OUTBOX,))))
+UNFINISHED: Condition = AnyOf((Exists((r.PENDING, 0)), Exists((r.OUTBOX,))))
 
 
 def _holds(token: str) -> Condition:
@@ -106,7 +106,7 @@ def claim(
         (
             Compare((r.LAST_AT,), "<=", now - window.quiet_ms),
             Compare((r.PENDING, 0, "received_at"), "<=", now - window.max_wait_ms),
-            SizeAtLeast((r.PENDING,), window.max_messages),
+            Exists((r.PENDING, window.max_messages - 1)),
             Not(FLAG_DOWN),
             Not(NOT_OPTED_OUT),
             Exists((r.OUTBOX,)),
@@ -204,6 +204,43 @@ def commit(
         (_holds(token), Compare((r.OUTBOX, "delivery"), "=", dict(outbox.delivery or {})))
     )
     return Step("commit", condition, tuple(actions))
+
+
+# A state may be replaced by a later one, never by an earlier one; callbacks come in any order.
+_STATES = ("accepted", "queued", "sending", "sent", "delivered", "read", "undelivered", "failed")
+
+
+def _earlier_than(path: Path, status: str) -> Condition:
+    """No state yet, or one before `status`."""
+    rank = _STATES.index(status) if status in _STATES else 0
+    earlier = [Compare(path, "=", state) for state in ("unknown", *_STATES[:rank])]
+    return AnyOf((Missing(path), *earlier))
+
+
+def report_in_outbox(turn_id: str, entry: int, report: Mapping[str, Any]) -> Step:
+    """What a callback says of a part whose turn is not committed yet; COMMIT carries it over."""
+    place: Path = (r.OUTBOX, "delivery", str(entry))
+    condition = All(
+        (
+            Compare((r.OUTBOX, "turn_id"), "=", turn_id),
+            Exists((r.OUTBOX, "delivery")),
+            _earlier_than((*place, "delivery"), str(report["delivery"])),
+        )
+    )
+    return Step("report_in_outbox", condition, (Set(place, dict(report)),))
+
+
+def report_in_history(index: int, sid: str, report: Mapping[str, Any]) -> Step:
+    """What a callback says of a message in the history."""
+    place: Path = (r.MESSAGES, index)
+    condition = All(
+        (
+            Compare((*place, "message_id"), "=", sid),
+            _earlier_than((*place, "delivery"), str(report["delivery"])),
+        )
+    )
+    actions = tuple(Set((*place, name), value) for name, value in report.items())
+    return Step("report_in_history", condition, actions)
 
 
 def prunable(seen: Mapping[str, int], now: int, *, horizon_ms: int, keep: int) -> tuple[str, ...]:

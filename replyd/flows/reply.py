@@ -55,7 +55,7 @@ class Reply:
         async with held.lease.kept():
             reply = await bench.model.respond(_request(held))
         now = bench.clock.now()
-        account.model = reply.model
+        account.model, account.answer = reply.model, reply.text
         account.model_ms += now - started
         account.input_tokens += reply.input_tokens
         account.output_tokens += reply.output_tokens

@@ -44,6 +44,8 @@ class Workbench:
     history_messages: int = 50
     seen_keep: int = 500
     seen_horizon_ms: int = 15 * 24 * 60 * 60 * 1000
+    # Whether message texts may go into the account of a turn, and so into the log.
+    bodies: bool = False
 
     def read(self, key: ConversationKey, result: StepResult) -> Conversation | None:
         """The item that a step's answer shows; None where there is none."""
@@ -73,6 +75,7 @@ class Account:
     input_tokens: int = 0
     output_tokens: int = 0
     model: str = ""
+    answer: str = ""
     turn_id: str = ""
     reply_sids: list[str] = field(default_factory=list)
 
@@ -153,6 +156,8 @@ class Turn:
                 output_tokens=account.output_tokens,
                 model=account.model,
                 retry_in_ms=retry_in_ms,
+                question="\n".join(t.text for t in self.taken) if self.bench.bodies else "",
+                answer=account.answer if self.bench.bodies else "",
             )
         )
 

@@ -5,9 +5,10 @@ the window to close, runs the turn, and deletes wake-ups once everything up to t
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+
+import structlog
 
 from replyd.domain import turn
 from replyd.domain.events import DependencyFailed
@@ -18,7 +19,7 @@ from replyd.errors import DependencyError
 from replyd.flows.workbench import LookAgain, Outcome, PassOn, Retry, Settled
 from replyd.ports import Clock, Ids, Received, Telemetry, WakeupQueue
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger("replyd")
 
 # SQS batches take ten.
 BATCH = 10

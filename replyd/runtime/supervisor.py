@@ -2,10 +2,11 @@
 
 import asyncio
 import faulthandler
-import logging
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
+
+import structlog
 
 from replyd.runtime.buffer import Buffer
 from replyd.runtime.consumer import Consumer
@@ -13,7 +14,7 @@ from replyd.runtime.health import Health
 from replyd.runtime.ops_server import OpsServer
 from replyd.runtime.webhook_server import WebhookServer
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger("replyd")
 
 
 class Supervisor:
@@ -59,27 +60,27 @@ class Supervisor:
 
     async def run(self) -> None:
         """Raises OSError when a port cannot be listened on, ExceptionGroup for a bug."""
-        async with asyncio.TaskGroup() as services:
-            watchdog = services.create_task(self._watchdog())
-            try:
-                await self.ops.start()
-                await self.webhooks.start()
+        try:
+            await self.ops.start()
+            await self.webhooks.start()
+            async with asyncio.TaskGroup() as services:
+                watchdog = services.create_task(self._watchdog())
                 receipts = services.create_task(self._buffer.run())
                 polls = [services.create_task(c.run()) for c in self._consumers]
                 self._health.starting = False
                 self.ready.set()
-                _log.info("ready", extra={"port": self.webhooks.port, "ops_port": self.ops.port})
+                _log.info("ready", port=self.webhooks.port, ops_port=self.ops.port)
                 await self._stop.wait()
                 await self._drain(polls)
                 receipts.cancel()
-            finally:
                 watchdog.cancel()
-                await self.webhooks.stop()
-                await self.ops.stop()
+        finally:
+            await self.webhooks.stop()
+            await self.ops.stop()
 
     async def _drain(self, polls: Sequence[asyncio.Task[None]]) -> None:
         """What came in is finished or given back; nothing new comes in."""
-        _log.info("draining", extra={"turns": self._buffer.running, "held": self._buffer.held})
+        _log.info("draining", turns=self._buffer.running, held=self._buffer.held)
         self._health.draining = True
         await self.webhooks.stop()
         for consumer in self._consumers:

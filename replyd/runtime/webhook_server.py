@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
+import structlog
 from aiohttp import web
 
 from replyd.domain.callback import STATUS_PATH
@@ -18,6 +19,8 @@ from replyd.errors import ReplydError
 from replyd.ports import Channel, SignedRequest, Telemetry
 
 INBOUND_PATH = "/webhooks/twilio/whatsapp"
+
+_log = structlog.get_logger("replyd")
 
 MAX_BODY_BYTES = 64 * 1024
 # Twilio sends about 25 parameters; checking a signature over 1,000 takes 5 ms.
@@ -98,6 +101,7 @@ class WebhookServer:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        headers: dict[str, str] = {}
         try:
             if self.inflight >= self._max_inflight:
                 raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded")
@@ -107,12 +111,15 @@ class WebhookServer:
             finally:
                 self.inflight -= 1
         except Refusal as refusal:
-            status, reason, headers = refusal.status, refusal.reason, {}
+            status, reason = refusal.status, refusal.reason
         except web.HTTPRequestEntityTooLarge:
-            status, reason, headers = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", {}
+            status, reason = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"
         except web.HTTPException as error:
             status, reason = HTTPStatus(error.status), "no_route"
             headers = {k: v for k, v in error.headers.items() if k == "Allow"}
+        except Exception:  # noqa: BLE001 - a bug must be seen, and Twilio must deliver again
+            _log.exception("a webhook ended with a bug")
+            status, reason = HTTPStatus.SERVICE_UNAVAILABLE, "bug"
         endpoint = request.path if request.path in (INBOUND_PATH, STATUS_PATH) else "other"
         self._telemetry.emit(RequestRefused(endpoint, status.value, reason))
         if status is HTTPStatus.SERVICE_UNAVAILABLE:
@@ -217,6 +224,7 @@ async def _name_no_versions(_request: web.Request, response: web.StreamResponse)
 
 def _silent_logger() -> logging.Logger:
     """aiohttp logs what it cannot parse, with the bytes: a stranger must not write our log."""
-    logger = logging.Logger("replyd.http")
+    logger = logging.getLogger("replyd.http")
     logger.addHandler(logging.NullHandler())
+    logger.propagate = False
     return logger

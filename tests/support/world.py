@@ -124,7 +124,7 @@ class World:
             policy=self.policy,
             owner=f"worker-{number}",
             send_margin_seconds=25,
-            status_callback=lambda key, turn_id, entry: "",
+            status_callback=lambda *_: "",
         )
         answer = AnswerConversation(bench)
         buffer = Buffer(

@@ -1,4 +1,4 @@
-"""The queues in memory, with SQS's semantics: delay, visibility, receipts, receive counts, redrive."""
+"""The queues in memory, with SQS's semantics: delay, visibility, receipts, redrive."""
 
 import asyncio
 import itertools

@@ -26,7 +26,6 @@ from replyd.domain.expressions import (
     Refused,
     Remove,
     Set,
-    SizeAtLeast,
     Step,
     StepResult,
 )
@@ -74,9 +73,6 @@ def holds(condition: Condition, item: Mapping[str, Any] | None) -> bool:
             return _get(item, path) is _ABSENT
         case Compare(path, op, value):
             return _compare(_get(item, path), op, value)
-        case SizeAtLeast(path, count):
-            have = _get(item, path)
-            return isinstance(have, list | str | Mapping) and len(have) >= count
         case IsNull(path):
             return _get(item, path) is None
         case All(terms):

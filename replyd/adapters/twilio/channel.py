@@ -5,6 +5,7 @@ only what was certainly not accepted is sent again, here or by the caller.
 """
 
 import asyncio
+import base64
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -164,8 +165,10 @@ class TwilioChannel:
             )
         answer = _Answer(401, None, {})
         for token in tokens:
-            auth = aiohttp.BasicAuth(account_sid, token)
-            answer = await self._exchange(method, self._base_url + path, auth, form, deadline)
+            credentials = base64.b64encode(f"{account_sid}:{token}".encode()).decode()
+            answer = await self._exchange(
+                method, self._base_url + path, f"Basic {credentials}", form, deadline
+            )
             if answer.status != 401:
                 break
         return answer
@@ -174,7 +177,7 @@ class TwilioChannel:
         self,
         method: str,
         url: str,
-        auth: aiohttp.BasicAuth,
+        authorization: str,
         form: Mapping[str, str] | None,
         deadline: float,
     ) -> _Answer:
@@ -188,7 +191,12 @@ class TwilioChannel:
         )
         try:
             async with self._session.request(
-                method, url, data=form, auth=auth, timeout=timeout, allow_redirects=False
+                method,
+                url,
+                data=form,
+                headers={"Authorization": authorization},
+                timeout=timeout,
+                allow_redirects=False,
             ) as response:
                 return _Answer(
                     response.status,

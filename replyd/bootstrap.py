@@ -1,0 +1,261 @@
+"""The one place that knows every part and wires them."""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any
+
+import aiohttp
+
+from replyd import __version__
+from replyd.adapters import aws, openai
+from replyd.adapters.dynamodb import DynamoStore, TableLayout
+from replyd.adapters.sqs import SqsHandoffs, SqsWakeups
+from replyd.adapters.system import SystemClock, SystemIds
+from replyd.adapters.twilio import TwilioChannel
+from replyd.domain.callback import status_callback
+from replyd.domain.messages import ConversationKey
+from replyd.domain.routing import OptOutWords, UnknownSenderPolicy
+from replyd.domain.turn import TurnPolicy
+from replyd.domain.wakeup import BodyCodec
+from replyd.domain.window import WindowPolicy
+from replyd.flows.accept_message import AcceptMessage
+from replyd.flows.answer_conversation import AnswerConversation
+from replyd.flows.track_delivery import TrackDelivery
+from replyd.flows.workbench import Workbench
+from replyd.ports import Telemetry
+from replyd.runtime.buffer import Buffer
+from replyd.runtime.consumer import Consumer
+from replyd.runtime.health import Health
+from replyd.runtime.ops_server import OpsServer
+from replyd.runtime.supervisor import Supervisor
+from replyd.runtime.webhook_server import WebhookServer
+from replyd.settings import Settings
+from replyd.telemetry import Fanout
+from replyd.telemetry.logs import LogSink
+from replyd.telemetry.metrics import MetricsSink
+
+# Above the long poll, so that an empty answer is not taken for a failure.
+_POLL_MARGIN_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def supervisor(
+    settings: Settings, *, sinks: Sequence[Telemetry] = ()
+) -> AsyncIterator[Supervisor]:
+    """The whole process, ready to run. `sinks` get every event, beside log and metrics."""
+    async with AsyncExitStack() as stack:
+        clock, ids = SystemClock(), SystemIds()
+        store = DynamoStore(await _client(stack, settings, "dynamodb"), _layout(settings))
+        sqs = await _client(stack, settings, "sqs")
+        polls = await stack.enter_async_context(
+            aws.create_client(
+                "sqs",
+                region=settings.aws.region or None,
+                read_timeout=settings.queues.wait_seconds + _POLL_MARGIN_SECONDS,
+                connections=settings.queues.receivers,
+            )
+        )
+        wakeups = SqsWakeups(
+            sqs,
+            polls,
+            settings.queues.replies_url,
+            wait_seconds=settings.queues.wait_seconds,
+            visibility_seconds=settings.visibility_seconds,
+        )
+        handoffs = SqsHandoffs(sqs, settings.queues.handoff_url)
+        channel = await stack.enter_async_context(twilio_channel(settings))
+        model = await stack.enter_async_context(openai_model(settings))
+
+        health = Health(
+            clock,
+            {"dynamodb": partial(store.get_side, "probe"), "sqs": wakeups.probe},
+        )
+        metrics = MetricsSink(__version__)
+        telemetry = Fanout(
+            [LogSink(clock.elapsed), metrics, health, *sinks], on_failure=metrics.sink_failed
+        )
+        window = _window(settings)
+        codec = BodyCodec(settings.conversations.partition_key, settings.conversations.sort_key)
+        answer = AnswerConversation(
+            Workbench(
+                store=store,
+                handoffs=handoffs,
+                model=model,
+                channel=channel,
+                clock=clock,
+                ids=ids,
+                telemetry=telemetry,
+                codec=codec,
+                window=window,
+                policy=_policy(settings),
+                owner=f"{socket.gethostname()}-{os.getpid()}",
+                send_margin_seconds=settings.watchdog_seconds + settings.twilio.timeout_seconds,
+                status_callback=partial(status_callback, settings.server.public_url),
+                address_attribute=settings.conversations.address_attribute,
+                history_messages=settings.ai.history_messages,
+                seen_keep=settings.history.seen_keep,
+                seen_horizon_ms=settings.history.seen_days * 24 * 60 * 60 * 1000,
+                bodies=settings.logging.bodies,
+            )
+        )
+        buffer = Buffer(
+            answer=answer,
+            wakeups=wakeups,
+            clock=clock,
+            ids=ids,
+            telemetry=telemetry,
+            concurrency=settings.turn.concurrency,
+            max_held=settings.turn.max_held,
+            visibility_seconds=settings.visibility_seconds,
+            heartbeat_seconds=settings.heartbeat_seconds,
+        )
+        accept = AcceptMessage(
+            store=store,
+            wakeups=wakeups,
+            channel=channel,
+            clock=clock,
+            telemetry=telemetry,
+            buffer=buffer,
+            window=window,
+            codec=codec,
+            words=OptOutWords(settings.opt_out.stop_words, settings.opt_out.start_words),
+            unknown=UnknownSenderPolicy(
+                settings.unknown_sender.policy, settings.unknown_sender.notice_text
+            ),
+            new_key=partial(_new_key, settings),
+            lookup_cache_seconds=settings.conversations.lookup_cache_seconds,
+        )
+        webhooks = WebhookServer(
+            channel=channel,
+            accept=accept,
+            track=TrackDelivery(store, clock, telemetry, frozenset(settings.delivery.record)),
+            telemetry=telemetry,
+            observe_ack=metrics.observe_ack,
+            host=settings.server.host,
+            port=settings.server.port,
+            max_inflight=settings.server.max_inflight,
+            header_timeout_seconds=settings.server.header_timeout_seconds,
+            body_timeout_seconds=settings.server.body_timeout_seconds,
+        )
+        metrics.watch(
+            requests_in_flight=lambda: webhooks.inflight,
+            turns_in_flight=lambda: buffer.running,
+            conversations_held=lambda: buffer.held,
+        )
+        consumers = [
+            Consumer(
+                wakeups=wakeups,
+                buffer=buffer,
+                codec=codec,
+                channel=channel,
+                accept=accept,
+                ids=ids,
+                telemetry=telemetry,
+            )
+            for _ in range(settings.queues.receivers)
+        ]
+        yield Supervisor(
+            webhooks=webhooks,
+            ops=OpsServer(
+                health=health,
+                render=metrics.render,
+                host=settings.ops.host,
+                port=settings.ops.port,
+            ),
+            consumers=consumers,
+            buffer=buffer,
+            health=health,
+            drain_seconds=settings.server.drain_seconds,
+            watchdog_seconds=settings.watchdog_seconds,
+        )
+
+
+@asynccontextmanager
+async def store(settings: Settings) -> AsyncIterator[DynamoStore]:
+    """The table alone, for commands that look at conversations or change them."""
+    async with AsyncExitStack() as stack:
+        yield DynamoStore(await _client(stack, settings, "dynamodb"), _layout(settings))
+
+
+@asynccontextmanager
+async def twilio_channel(settings: Settings) -> AsyncIterator[TwilioChannel]:
+    accounts = {
+        sid: [token.get_secret_value() for token in tokens]
+        for sid, tokens in settings.twilio.accounts.items()
+    }
+    async with aiohttp.ClientSession() as session:
+        yield TwilioChannel(
+            session,
+            accounts=accounts,
+            public_url=settings.server.public_url,
+            base_url=settings.twilio.base_url,
+            timeout_seconds=settings.twilio.timeout_seconds,
+        )
+
+
+@asynccontextmanager
+async def openai_model(settings: Settings) -> AsyncIterator[openai.OpenAIResponses]:
+    ai = settings.ai
+    model = openai.OpenAIResponses(
+        openai.create_client(
+            # Servers of one's own often take no key; the SDK wants one.
+            ai.api_key.get_secret_value() or "none",
+            base_url=ai.base_url,
+            timeout_seconds=ai.timeout_seconds,
+        ),
+        model=ai.model,
+        instructions=ai.instructions,
+        max_output_tokens=ai.max_output_tokens,
+        timeout_seconds=ai.timeout_seconds,
+    )
+    try:
+        yield model
+    finally:
+        await model.close()
+
+
+async def _client(stack: AsyncExitStack, settings: Settings, service: str) -> Any:
+    return await stack.enter_async_context(
+        aws.create_client(service, region=settings.aws.region or None)
+    )
+
+
+def _layout(settings: Settings) -> TableLayout:
+    c = settings.conversations
+    return TableLayout(c.table, c.partition_key, c.sort_key, c.lookup_index, c.lookup_key)
+
+
+def _window(settings: Settings) -> WindowPolicy:
+    window = settings.window
+    return WindowPolicy(
+        quiet_ms=_ms(window.quiet_seconds),
+        max_wait_ms=_ms(window.max_wait_seconds),
+        max_messages=window.max_messages,
+    )
+
+
+def _policy(settings: Settings) -> TurnPolicy:
+    turn = settings.turn
+    return TurnPolicy(
+        lease_ms=_ms(turn.lease_seconds),
+        skew_ms=_ms(turn.clock_skew_seconds),
+        max_attempts=turn.max_attempts,
+        give_up_ms=_ms(turn.give_up_after_seconds),
+        max_restarts=settings.window.max_restarts,
+    )
+
+
+def _new_key(settings: Settings, customer: str, conversation_id: str) -> ConversationKey:
+    """Where a conversation that replyd starts is put. A table that is looked up by an index is
+    taken to be keyed by the conversation."""
+    c = settings.conversations
+    if c.lookup_index:
+        return ConversationKey(conversation_id, customer if c.sort_key else "")
+    return ConversationKey(customer, conversation_id if c.sort_key else "")
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,219 @@
+"""Commands: parse, call, exit code (sysexits)."""
+
+import argparse
+import asyncio
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from replyd import __version__, bootstrap, provision
+from replyd.adapters.provisioning import open_provisioning
+from replyd.errors import ConfigError, ReplydError
+from replyd.settings import Settings, load
+from replyd.telemetry import logs
+
+OK = 0
+UNAVAILABLE = 69
+BUG = 70
+CONFIGURATION = 78
+
+_HEALTHCHECK_SECONDS = 3.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the `replyd` command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return CONFIGURATION
+    except ReplydError as error:
+        print(error, file=sys.stderr)
+        return UNAVAILABLE
+    except KeyboardInterrupt:
+        return OK
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="replyd",
+        description="Answers WhatsApp replies: Twilio webhooks in, one good AI answer out.",
+        epilog="Exit codes: 0 done, 2 wrong usage, 69 a dependency is unavailable, 70 a bug, "
+        "78 a setting is missing or wrong.",
+    )
+    parser.add_argument("--version", action="version", version=f"replyd {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser(
+        "serve", help="take webhooks and answer them", description="Run until SIGTERM, then drain."
+    )
+    _add_settings(serve)
+    serve.set_defaults(run=_serve)
+
+    demo = commands.add_parser(
+        "demo",
+        help="try it with nothing but Python",
+        description="The whole of replyd against doubles of AWS, Twilio and OpenAI on this "
+        "machine, and a page to play with it. Uses the real OpenAI when OPENAI_API_KEY is set.",
+    )
+    demo.add_argument(
+        "--say",
+        action="append",
+        metavar="TEXT",
+        help="say this as a customer, print what came of it and exit; repeat it for a burst",
+    )
+    demo.add_argument("--port", type=int, default=8088, help="port of the page (default 8088)")
+    demo.add_argument("--no-browser", action="store_true", help="do not open the page")
+    demo.set_defaults(run=_demo)
+
+    init = commands.add_parser(
+        "init",
+        help="create the table and the queues that are missing",
+        description="Creates the table, both queues and their dead-letter queues where they are "
+        "missing, changes nothing that exists, and prints the settings to use.",
+    )
+    init.add_argument("--prefix", default="replyd", help="of the names (default replyd)")
+    init.add_argument("--table", help="name of the table, instead of PREFIX-conversations")
+    _add_settings(init)
+    init.set_defaults(run=_init)
+
+    check = commands.add_parser(
+        "check",
+        help="look whether everything needed is there",
+        description="Validates the settings, reaches every dependency, and says how to mend what "
+        "is wrong. Sends nothing and changes nothing.",
+    )
+    _add_settings(check)
+    check.set_defaults(run=_check)
+
+    healthcheck = commands.add_parser(
+        "healthcheck",
+        help="ask a running replyd whether it is alive",
+        description="Asks /livez on the operations port; for containers.",
+    )
+    _add_settings(healthcheck)
+    healthcheck.set_defaults(run=_healthcheck)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the settings (default config/replyd.toml, where there is one)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_override,
+        metavar="SECTION.KEY=VALUE",
+        help="one setting, above file and environment; repeatable",
+    )
+
+
+def _override(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or "." not in name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not SECTION.KEY=VALUE")
+    return name, value
+
+
+def _settings(arguments: argparse.Namespace, *, require_serving: bool = True) -> Settings:
+    return load(arguments.config, os.environ, dict(arguments.set), require_serving=require_serving)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+    log = settings.logging
+    logs.configure(log.level, log.format, bodies=log.bodies)
+
+    async def serve() -> None:
+        async with bootstrap.supervisor(settings) as supervisor:
+            supervisor.stop_on_signals()
+            await supervisor.run()
+
+    try:
+        asyncio.run(serve())
+    except OSError as error:
+        print(f"cannot listen: {error.strerror or error}", file=sys.stderr)
+        return UNAVAILABLE
+    except ExceptionGroup:
+        logs.bug()
+        return BUG
+    return OK
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    # Only this command needs what the `demo` extra installs.
+    from replyd.demo import run
+
+    logs.configure("WARNING", "auto")
+    if arguments.say:
+        return asyncio.run(run.say(arguments.say))
+    return asyncio.run(run.page(port=arguments.port, open_browser=not arguments.no_browser))
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments, require_serving=False)
+    names = provision.Names.with_prefix(arguments.prefix, table=arguments.table)
+
+    async def init() -> provision.Report:
+        async with open_provisioning(settings.aws.region or None) as aws:
+            return await provision.init(aws, settings.conversations, names)
+
+    report = asyncio.run(init())
+    _print(provision.render_report(report))
+    print(f"\nPut this into the configuration file:\n\n{report.toml}")
+    return OK
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    try:
+        settings = _settings(arguments)
+    except ConfigError as error:
+        results = [provision.settings_result(error.problems)]
+    else:
+        results = asyncio.run(_checks(settings))
+    _print(provision.render(results))
+    return provision.exit_code(results)
+
+
+async def _checks(settings: Settings) -> list[provision.CheckResult]:
+    async with AsyncExitStack() as stack:
+        return await provision.check(
+            settings,
+            inspector=await stack.enter_async_context(
+                open_provisioning(settings.aws.region or None)
+            ),
+            model=await stack.enter_async_context(bootstrap.openai_model(settings)),
+            channel=await stack.enter_async_context(bootstrap.twilio_channel(settings)),
+        )
+
+
+def _healthcheck(arguments: argparse.Namespace) -> int:
+    ops = _settings(arguments, require_serving=False).ops
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(ops.host, ops.host)  # noqa: S104
+    url = f"http://{host}:{ops.port}/livez"
+    try:
+        with urllib.request.urlopen(url, timeout=_HEALTHCHECK_SECONDS):
+            return OK
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        print(f"{url} does not answer: {getattr(error, 'reason', error)}", file=sys.stderr)
+        return UNAVAILABLE
+
+
+def _print(table: object) -> None:
+    # A pipe has no width: never cut what a script reads.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(table)

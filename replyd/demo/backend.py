@@ -1,0 +1,193 @@
+"""What the demo page shows and does: the customers' phones, and the people's desk."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from replyd.demo.journeys import Journeys
+from replyd.demo.playground import BUSINESS_NAME, PEOPLE, Person, Playground
+from replyd.demo.twilio_double import Exchanged
+from replyd.domain import prompt, record, steps
+from replyd.domain.messages import InboundMessage
+from replyd.errors import DependencyError
+
+_LOOK_SECONDS = 0.4
+_READ_AFTER_MS = 1_500
+_KEPT = 100
+
+# What a phone would send with these buttons.
+_EXTRAS: dict[str, dict[str, Any]] = {
+    "location": {
+        "MessageType": "location",
+        "Latitude": "51.5136",
+        "Longitude": "-0.0890",
+        "Label": "Leadenhall Market",
+        "Address": "Gracechurch St, London",
+    },
+    "image": {"MessageType": "image"},
+    "voice": {"MessageType": "audio"},
+}
+_MEDIA = {
+    "image": ("https://api.twilio.com/media/photo", "image/jpeg"),
+    "voice": ("https://api.twilio.com/media/voice", "audio/ogg"),
+}
+
+
+class Backend:
+    """Implements `page_server.DemoBackend`. It stands where customers and people stand: it uses
+    Twilio's double, the table and the handoff queue, and watches production telemetry."""
+
+    def __init__(self, place: Playground, journeys: Journeys) -> None:
+        self._place = place
+        self._journeys = journeys
+        self.on_change: Callable[[], None] = lambda: None
+        self._people = {person.address: person for person in PEOPLE}
+        self._records: dict[str, dict[str, Any]] = {}
+        self._desk: list[dict[str, Any]] = []
+
+    # --- what the page asks for ----------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        window = self._place.settings.window
+        return {
+            "now": round(time.time() * 1000),
+            "window": {
+                "quiet_ms": round(window.quiet_seconds * 1000),
+                "max_wait_ms": round(window.max_wait_seconds * 1000),
+                "max_messages": window.max_messages,
+            },
+            "model": self._place.model,
+            "customers": [self._phone(person) for person in PEOPLE],
+            "journeys": self._journeys_with_texts(),
+            "handoff_queue": self._desk,
+            "totals": self._journeys.totals(),
+        }
+
+    async def customer_says(self, address: str, text: str, kind: str) -> None:
+        person = self._people[address]
+        extra, media = _EXTRAS.get(kind, {}), _MEDIA.get(kind)
+        await self._place.twilio.receive(
+            address,
+            text,
+            profile_name=person.name,
+            media=[media] if media else [],
+            **extra,
+        )
+        self.on_change()
+
+    async def set_handoff(self, conversation_id: str, up: bool) -> None:
+        person = next((p for p in PEOPLE if p.key.sort == conversation_id), None)
+        if person is None:
+            raise LookupError(conversation_id)
+        await self._place.store.apply(person.key, steps.set_handoff(up))
+        await self._look()
+
+    # --- what it watches -----------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Watches records and the handoff queue until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_records())
+            group.create_task(self._work_the_desk())
+
+    async def _watch_records(self) -> None:
+        while True:
+            with suppress(DependencyError):
+                await self._look()
+            await self._read_messages()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _look(self) -> None:
+        for person in PEOPLE:
+            item = await self._place.store.read(person.key) or {}
+            if item != self._records.get(person.address):
+                self._records[person.address] = item
+                self.on_change()
+
+    async def _read_messages(self) -> None:
+        """Customers look at their phone a moment after a message has come."""
+        horizon = time.time() * 1000 - _READ_AFTER_MS
+        ready = {
+            line.customer
+            for line in self._place.twilio.sent
+            if line.state == "delivered" and line.at_ms < horizon
+        }
+        for customer in ready:
+            await self._place.twilio.mark_read(customer)
+
+    async def _work_the_desk(self) -> None:
+        """What people's tools do: take messages from the handoff queue and show them, once."""
+        seen: set[str] = set()
+        while True:
+            try:
+                messages = await self._place.handoffs.receive()
+            except DependencyError:
+                await asyncio.sleep(1)
+                continue
+            for body in (json.loads(m.body) for m in messages):
+                sid = body["message"]["sid"]
+                if sid not in seen:
+                    seen.add(sid)
+                    self._desk.insert(0, _on_the_desk(body))
+            del self._desk[_KEPT:]
+            if messages:
+                await self._place.handoffs.delete(messages)
+                self.on_change()
+
+    # --- the state -----------------------------------------------------------------------------
+
+    def _phone(self, person: Person) -> dict[str, Any]:
+        item = self._records.get(person.address, {})
+        opening = {
+            "sid": f"opening-{person.key.sort}",
+            "direction": "out",
+            "text": person.opening,
+            "at": 0,
+            "state": "read",
+        }
+        lines = self._place.twilio.conversation(person.address)[-_KEPT:]
+        return {
+            "address": person.address,
+            "name": person.name,
+            "business": BUSINESS_NAME,
+            "conversation_id": person.key.sort,
+            "handoff": record.flag_is_up(item),
+            "opted_out": record.is_opted_out(item),
+            "status": item.get(record.STATUS, ""),
+            "messages": [opening, *(_bubble(line) for line in lines)],
+        }
+
+    def _journeys_with_texts(self) -> list[dict[str, Any]]:
+        lines = {line.sid: line for line in self._place.twilio.transcript}
+        journeys = self._journeys.snapshot()
+        for journey in journeys:
+            for message in journey["messages"]:
+                if (line := lines.get(message["sid"])) is not None:
+                    message["text"] = _bubble(line)["text"]
+        return journeys
+
+
+def _bubble(line: Exchanged) -> dict[str, Any]:
+    return {
+        "sid": line.sid,
+        "direction": line.direction,
+        "text": line.text,
+        "at": line.at_ms,
+        "state": line.state,
+    }
+
+
+def _on_the_desk(body: dict[str, Any]) -> dict[str, Any]:
+    message = InboundMessage.from_dict(body["message"])
+    return {
+        "at": round(datetime.fromisoformat(body["received_at"]).timestamp() * 1000),
+        "conversation_id": body["conversation"]["conversation_id"],
+        "from": message.customer,
+        "name": message.profile_name,
+        "body": prompt.readable(message),
+        "reason": body.get("handoff_reason", ""),
+    }

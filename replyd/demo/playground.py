@@ -1,0 +1,139 @@
+"""The parts of the demo: local AWS, doubles of Twilio and OpenAI, seeded conversations, and the
+same process that `replyd serve` runs."""
+
+import os
+import tomllib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from replyd import bootstrap, provision
+from replyd.adapters import aws
+from replyd.adapters.dynamodb import DynamoStore
+from replyd.adapters.provisioning import open_provisioning
+from replyd.adapters.sqs import SqsWakeups
+from replyd.demo.local_aws import REGION, LocalAws
+from replyd.demo.openai_double import OpenAIDouble
+from replyd.demo.twilio_double import TwilioDouble
+from replyd.domain import record
+from replyd.domain.messages import ConversationKey
+from replyd.ports import Telemetry
+from replyd.runtime.supervisor import Supervisor
+from replyd.runtime.webhook_server import INBOUND_PATH
+from replyd.settings import Settings
+
+# What Twilio signs; the double delivers to the socket.
+PUBLIC_URL = "https://replyd.example.com"
+BUSINESS = "+447700900100"
+BUSINESS_NAME = "Mill Lane Bakery"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A customer of the demo. Numbers are from the range that is reserved for fiction."""
+
+    address: str
+    name: str
+    opening: str
+
+    @property
+    def key(self) -> ConversationKey:
+        return ConversationKey(self.address, f"c-{self.name.lower()}")
+
+
+PEOPLE = (
+    Person("+447700900001", "Lee", "Hi Lee, your loaf is ready to collect. Any questions?"),
+    Person("+447700900002", "Ana", "Hello Ana, thanks for your order at the Mill Lane Bakery!"),
+    Person("US.MILLLANE8F3K2", "Maya", "Hi Maya, we saved you a sourdough. Shall we keep it?"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Playground:
+    settings: Settings
+    supervisor: Supervisor
+    twilio: TwilioDouble
+    store: DynamoStore
+    handoffs: SqsWakeups
+    model: str
+
+
+@asynccontextmanager
+async def playground(
+    *, quiet_seconds: float, max_wait_seconds: float, sinks: Sequence[Telemetry] = ()
+) -> AsyncIterator[Playground]:
+    """Everything but the page, ready to run. Raises ConfigError or DependencyDown."""
+    async with AsyncExitStack() as stack:
+        local = await stack.enter_async_context(LocalAws())
+        _use(local)
+        async with open_provisioning() as provisioning:
+            wanted = Settings().conversations
+            report = await provision.init(provisioning, wanted, provision.Names())
+        made = tomllib.loads(report.toml)
+        twilio = await stack.enter_async_context(
+            TwilioDouble(business=BUSINESS, webhook_url=PUBLIC_URL + INBOUND_PATH)
+        )
+        settings = Settings.model_validate(
+            {
+                "server": {"host": "127.0.0.1", "port": 0, "public_url": PUBLIC_URL},
+                "ops": {"port": 0},
+                "queues": made["queues"] | {"wait_seconds": 1},
+                "conversations": made["conversations"],
+                "window": {"quiet_seconds": quiet_seconds, "max_wait_seconds": max_wait_seconds},
+                "delivery": {"record": ["delivered", "read"]},
+                "twilio": {
+                    "base_url": twilio.base_url,
+                    "accounts": {twilio.account_sid: [twilio.auth_token]},
+                },
+                "aws": {"region": REGION},
+                "ai": await _ai(stack),
+            }
+        )
+        store = await stack.enter_async_context(bootstrap.store(settings))
+        for person in PEOPLE:
+            await store.create(person.key, _record(person))
+        sqs = await stack.enter_async_context(aws.create_client("sqs"))
+        handoffs = SqsWakeups(
+            sqs, sqs, settings.queues.handoff_url, wait_seconds=1, visibility_seconds=30
+        )
+        supervisor = await stack.enter_async_context(bootstrap.supervisor(settings, sinks=sinks))
+        model = settings.ai.model if os.environ.get("OPENAI_API_KEY") else "OpenAI double"
+        yield Playground(settings, supervisor, twilio, store, handoffs, model)
+
+
+def _use(local: LocalAws) -> None:
+    """Point AWS's library at the local one, whatever the shell had set up."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(local.environ())
+
+
+async def _ai(stack: AsyncExitStack) -> dict[str, Any]:
+    """The real OpenAI when there is a key, else the double."""
+    instructions = (
+        f"You answer customers of {BUSINESS_NAME}, a small bakery, on WhatsApp: friendly, brief, "
+        "plain. Open Tuesday to Saturday from 7:30 to 18:00, on Sunday from 8:00 to 13:00, closed "
+        "on Monday."
+    )
+    if key := os.environ.get("OPENAI_API_KEY"):
+        base_url = os.environ.get("OPENAI_BASE_URL", "")
+        return {"api_key": key, "base_url": base_url, "instructions": instructions}
+    double = await stack.enter_async_context(OpenAIDouble(delay=0.8))
+    return {"api_key": "sk-demo", "base_url": double.api_url, "instructions": instructions}
+
+
+def _record(person: Person) -> dict[str, Any]:
+    """As the engine that starts conversations writes it."""
+    at = "2026-11-22T09:00:00.000Z"
+    opening = {"role": "assistant", "content": person.opening, "timestamp": at}
+    return {
+        record.COMPANY_TEL: BUSINESS,
+        record.THREAD_ID: "",
+        record.HANDOFF: False,
+        record.STATUS: "initial_message_sent",
+        record.MESSAGES: [opening],
+        record.CREATED_AT: at,
+        record.UPDATED_AT: at,
+        "customer_name": person.name,
+    }

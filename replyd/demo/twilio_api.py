@@ -1,0 +1,166 @@
+"""The part of Twilio's REST API that a messaging daemon uses, for one account."""
+
+import asyncio
+import base64
+import binascii
+import hmac
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from aiohttp import web
+
+from replyd.demo import twilio_wire as wire
+from replyd.demo.loopback import LoopbackServer, drop
+
+PREFIX = "whatsapp:"
+
+
+class TwilioApi(LoopbackServer):
+    """Accounts and Messages. Every public attribute may be changed while it runs.
+
+    `senders`: the account's numbers; `opted_out`: recipients that are refused with 21610;
+    `delay`: seconds before the answer to a send that was accepted."""
+
+    def __init__(self, account_sid: str, auth_token: str, business: str) -> None:
+        super().__init__()
+        self.account_sid = account_sid or wire.sid("AC")
+        self.auth_token = auth_token or secrets.token_hex(16)
+        self.account_status = "active"
+        self.senders = {business}
+        self.opted_out: set[str] = set()
+        self.delay = 0.0
+        self._created = datetime.now(UTC)
+        self._resources: dict[str, dict[str, Any]] = {}
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        accounts = f"/{wire.API_VERSION}/Accounts"
+        return [
+            web.get(accounts + "/{account}.json", self._get_account),
+            web.post(accounts + "/{account}/Messages.json", self._create_message),
+            web.get(accounts + "/{account}/Messages.json", self._list_messages),
+            web.get(accounts + "/{account}/Messages/{sid}.json", self._get_message),
+        ]
+
+    def _accept(self, form: Mapping[str, str]) -> dict[str, Any]:
+        """Take a message on that nothing is wrong with; the resource to answer with."""
+        raise NotImplementedError
+
+    async def _get_account(self, request: web.Request) -> web.Response:
+        """GET /Accounts/{Sid}: https://www.twilio.com/docs/iam/api/account-resource"""
+        if not self._authenticated(request):
+            return _unauthorized()
+        return web.json_response(
+            wire.account_resource(self.account_sid, self._created, self.account_status)
+        )
+
+    async def _create_message(self, request: web.Request) -> web.Response:
+        """POST /Messages, create a Message:
+        https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource"""
+        if not self._authenticated(request):
+            return _unauthorized()
+        form = dict(parse_qsl(await request.text(), keep_blank_values=True))
+        fault = self._next_fault()
+        if fault is None or fault.accept:
+            if code := self._refusal(form):
+                return wire.error(400, code)
+            resource = self._accept(form)
+            # After the work, so that a client that gives up meets an accepted message.
+            if self.delay:
+                await asyncio.sleep(self.delay)
+            if fault is None:
+                return web.json_response(resource, status=201)
+        if fault.status == 0:
+            return drop(request)
+        return wire.error(fault.status, int(fault.code), headers=fault.headers)
+
+    async def _get_message(self, request: web.Request) -> web.Response:
+        """GET /Messages/{Sid}, fetch a Message:
+        https://www.twilio.com/docs/messaging/api/message-resource#fetch-a-message-resource"""
+        if not self._authenticated(request):
+            return _unauthorized()
+        resource = self._resources.get(request.match_info["sid"])
+        return wire.error(404, 20404) if resource is None else web.json_response(resource)
+
+    async def _list_messages(self, request: web.Request) -> web.Response:
+        """GET /Messages, newest first, filters To, From, DateSent (days), PageSize up to 1000:
+        https://www.twilio.com/docs/messaging/api/message-resource#read-multiple-message-resources"""
+        if not self._authenticated(request):
+            return _unauthorized()
+        query = request.query
+        found = [r for r in reversed(self._resources.values()) if _selected(r, query)]
+        size = min(max(int(query.get("PageSize", "50")), 1), 1000)
+        page = max(int(query.get("Page", "0")), 0)
+        shown = found[page * size : (page + 1) * size]
+
+        def uri(number: int) -> str:
+            asked = {**query, "PageSize": str(size), "Page": str(number)}
+            return f"{request.path}?{urlencode(asked)}"
+
+        body = {
+            "messages": shown,
+            "page": page,
+            "page_size": size,
+            "start": page * size,
+            "end": page * size + max(len(shown) - 1, 0),
+            "uri": uri(page),
+            "first_page_uri": uri(0),
+            "previous_page_uri": uri(page - 1) if page else None,
+            "next_page_uri": uri(page + 1) if len(found) > (page + 1) * size else None,
+        }
+        return web.json_response(body)
+
+    def _authenticated(self, request: web.Request) -> bool:
+        scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
+        try:
+            given = base64.b64decode(encoded, validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        wanted = f"{self.account_sid}:{self.auth_token}".encode()
+        return (
+            scheme.lower() == "basic"
+            and hmac.compare_digest(given, wanted)
+            and request.match_info["account"] == self.account_sid
+        )
+
+    def _refusal(self, form: Mapping[str, str]) -> int:
+        """The code that Twilio refuses the form with, or 0."""
+        sender, recipient = form.get("From", ""), form.get("To", "")
+        service = form.get("MessagingServiceSid", "")
+        bare = recipient.removeprefix(PREFIX)
+        content = any(form.get(name) for name in ("Body", "MediaUrl", "ContentSid"))
+        checks = (
+            (not recipient, 21604),
+            (not sender and not service, 21603),
+            (not content, 21602),
+            (len(form.get("Body", "")) > wire.MAX_BODY, 21617),
+            (not wire.is_number(bare) and not wire.is_business_scoped(bare), 21211),
+            (bool(sender) and _channel(sender) != _channel(recipient), 21910),
+            (bool(sender) and sender.removeprefix(PREFIX) not in self.senders, 63007),
+            (bare in self.opted_out, 21610),
+        )
+        return next((code for wrong, code in checks if wrong), 0)
+
+
+def _unauthorized() -> web.Response:
+    return wire.error(401, 20003, headers={"WWW-Authenticate": 'Basic realm="Twilio API"'})
+
+
+def _channel(address: str) -> str:
+    return address.partition(":")[0] if ":" in address else "sms"
+
+
+def _selected(resource: Mapping[str, Any], query: Mapping[str, str]) -> bool:
+    """Whether a list with these filters has it. What is not sent yet counts by its creation."""
+    if any(query.get(k) not in (None, resource[f]) for k, f in (("To", "to"), ("From", "from"))):
+        return False
+    sent = resource["date_sent"] or resource["date_created"]
+    day = parsedate_to_datetime(sent).date().isoformat()
+    return (
+        query.get("DateSent", day)[:10] == day
+        and query.get("DateSent>", day)[:10] <= day
+        and query.get("DateSent<", day)[:10] >= day
+    )

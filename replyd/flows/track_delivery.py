@@ -1,0 +1,71 @@
+"""STATUS CALLBACK: what became of a message that replyd sent."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from replyd.domain import record, steps
+from replyd.domain.events import DeliveryReported
+from replyd.domain.expressions import Applied, Refused
+from replyd.domain.messages import ConversationKey, Params
+from replyd.ports import Clock, ConversationStore, Telemetry
+
+
+class TrackDelivery:
+    """Counts every report; writes the states in `recorded` into the record.
+
+    Raises as the store does. Twilio does not repeat callbacks: a lost one is a gap in the record
+    and nothing else."""
+
+    def __init__(
+        self,
+        store: ConversationStore,
+        clock: Clock,
+        telemetry: Telemetry,
+        recorded: frozenset[str],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._telemetry = telemetry
+        self._recorded = recorded
+
+    async def __call__(self, params: Params, query: Params) -> None:
+        """`params`: the signed fields; `query`: what `domain.callback` put into the URL."""
+        sid = _text(params, "MessageSid") or _text(params, "SmsSid")
+        status = _text(params, "MessageStatus") or _text(params, "SmsStatus")
+        error_code = _text(params, "ErrorCode")
+        written = status in self._recorded and await self._record(sid, status, error_code, query)
+        self._telemetry.emit(DeliveryReported(sid, status, error_code, written, self._clock.now()))
+
+    async def _record(self, sid: str, status: str, error_code: str, query: Params) -> bool:
+        key = ConversationKey(_text(query, "p"), _text(query, "s"))
+        entry = _text(query, "entry")
+        if not key.partition or not entry.isdecimal():
+            return False
+        report: dict[str, Any] = {"message_id": sid, "delivery": status}
+        if error_code:
+            report["delivery_error"] = error_code
+        turn_id = _text(query, "turn")
+        result = await self._store.apply(key, steps.report_in_outbox(turn_id, int(entry), report))
+        for _ in range(3):
+            if isinstance(result, Applied):
+                return True
+            index = _place(result, sid)
+            if index is None:
+                return False
+            step = steps.report_in_history(index, sid, report)
+            result = await self._store.apply(key, step)
+        return False
+
+
+def _place(result: Refused, sid: str) -> int | None:
+    """Where the history has this message."""
+    entries = (result.item or {}).get(record.MESSAGES) or []
+    for index in range(len(entries) - 1, -1, -1):
+        if isinstance(entries[index], Mapping) and entries[index].get("message_id") == sid:
+            return index
+    return None
+
+
+def _text(params: Params, name: str) -> str:
+    value = params.get(name, "")
+    return value if isinstance(value, str) else (value[0] if value else "")

@@ -1,0 +1,121 @@
+"""Settings that must agree with one another, and what would break if they did not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from replyd.settings.model import Settings
+
+# SQS: DelaySeconds is at most 900.
+LONGEST_WAIT = 900
+# Below this a lease leaves no room for a model call, a send and its grace.
+SHORTEST_LEASE = 20
+# SQS: a message is kept for at most 14 days.
+LONGEST_RETENTION_DAYS = 14
+
+_ANY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """`keys` are the settings involved, the one to look at first ahead."""
+
+    keys: tuple[str, ...]
+    sentence: str
+
+
+def disagreements(settings: Settings) -> list[Disagreement]:
+    return [*_window(settings), *_turn(settings), *_queues(settings), *_others(settings)]
+
+
+def _window(s: Settings) -> Iterator[Disagreement]:
+    quiet, longest = s.window.quiet_seconds, s.window.max_wait_seconds
+    if quiet > longest:
+        yield Disagreement(
+            ("window.quiet_seconds", "window.max_wait_seconds"),
+            f"window.quiet_seconds ({quiet:g}) must not be longer than window.max_wait_seconds "
+            f"({longest:g}): every burst would be cut off before its quiet time is over",
+        )
+    if longest > LONGEST_WAIT:
+        yield Disagreement(
+            ("window.max_wait_seconds",),
+            f"window.max_wait_seconds ({longest:g}) must be at most {LONGEST_WAIT}: SQS delays a "
+            "wake-up no longer than that",
+        )
+
+
+def _turn(s: Settings) -> Iterator[Disagreement]:
+    lease, watchdog, timeout = s.turn.lease_seconds, s.watchdog_seconds, s.twilio.timeout_seconds
+    if lease < SHORTEST_LEASE:
+        yield Disagreement(
+            ("turn.lease_seconds",),
+            f"turn.lease_seconds ({lease:g}) must be at least {SHORTEST_LEASE}: a shorter lease "
+            "runs out between a reply and its record",
+        )
+    if watchdog + timeout >= lease:
+        yield Disagreement(
+            ("turn.watchdog_seconds", "twilio.timeout_seconds", "turn.lease_seconds"),
+            f"turn.watchdog_seconds ({watchdog:g}) and twilio.timeout_seconds ({timeout:g}) must "
+            f"together be shorter than turn.lease_seconds ({lease:g}): a send could still be on "
+            "its way when another worker takes over, and no reply could ever start",
+        )
+
+
+def _queues(s: Settings) -> Iterator[Disagreement]:
+    lease, visibility, heartbeat = s.turn.lease_seconds, s.visibility_seconds, s.heartbeat_seconds
+    if visibility > lease:
+        yield Disagreement(
+            ("queues.visibility_seconds", "turn.lease_seconds"),
+            f"queues.visibility_seconds ({visibility}) must be at most turn.lease_seconds "
+            f"({lease:g}): a killed process's wake-ups would stay hidden after its lease ended",
+        )
+    if heartbeat >= visibility:
+        yield Disagreement(
+            ("queues.heartbeat_seconds", "queues.visibility_seconds"),
+            f"queues.heartbeat_seconds ({heartbeat:g}) must be shorter than "
+            f"queues.visibility_seconds ({visibility}): wake-ups that are held would come again",
+        )
+    if s.queues.replies_url and s.queues.replies_url == s.queues.handoff_url:
+        yield Disagreement(
+            ("queues.handoff_url", "queues.replies_url"),
+            "queues.handoff_url and queues.replies_url must be two queues: workers would answer "
+            "what people were given",
+        )
+
+
+def _others(s: Settings) -> Iterator[Disagreement]:
+    hosts = {s.server.host, s.ops.host}
+    if s.server.port == s.ops.port != 0 and (len(hosts) == 1 or hosts & _ANY_ADDRESS):
+        yield Disagreement(
+            ("ops.port", "server.port"),
+            f"ops.port and server.port ({s.ops.port}) must differ: the two servers cannot listen "
+            "on one port",
+        )
+    if s.conversations.partition_key == s.conversations.sort_key:
+        yield Disagreement(
+            ("conversations.sort_key", "conversations.partition_key"),
+            "conversations.sort_key and conversations.partition_key must be two attributes; "
+            "sort_key is empty for a table without one",
+        )
+    if s.unknown_sender.policy == "notify" and not s.unknown_sender.notice_text:
+        yield Disagreement(
+            ("unknown_sender.notice_text", "unknown_sender.policy"),
+            'unknown_sender.notice_text is missing: unknown_sender.policy "notify" sends it to '
+            "senders without a conversation",
+        )
+    if both := sorted(set(s.opt_out.stop_words) & set(s.opt_out.start_words)):
+        yield Disagreement(
+            ("opt_out.start_words", "opt_out.stop_words"),
+            f"opt_out.start_words and opt_out.stop_words share {len(both)} of their words: one "
+            "message cannot both end and resume the replies",
+        )
+    if s.history.seen_days <= LONGEST_RETENTION_DAYS:
+        yield Disagreement(
+            ("history.seen_days",),
+            f"history.seen_days ({s.history.seen_days}) must be more than "
+            f"{LONGEST_RETENTION_DAYS}: SQS can keep a message that long, and one that is "
+            "forgotten by then would be answered twice",
+        )

@@ -1,0 +1,314 @@
+"""Every setting, by group: its name, type, default, limits and meaning.
+
+The docstring below a field is its description in `config/replyd.toml` and
+`docs/configuration.md`, which are generated from these models. Durations are seconds.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+)
+
+from replyd.settings.values import (
+    as_account_tokens,
+    as_backend,
+    as_origin,
+    as_queue_url,
+    as_region,
+    as_table,
+    as_url,
+    as_words,
+    uppercased,
+    with_failures,
+)
+
+FROZEN = ConfigDict(
+    frozen=True,
+    extra="forbid",
+    use_attribute_docstrings=True,
+    str_strip_whitespace=True,
+    allow_inf_nan=False,
+    validate_default=True,
+    # A value may be a secret, also one that was put under the wrong name.
+    hide_input_in_errors=True,
+)
+
+REQUIRED: dict[str, Any] = {"required": True}
+
+AccountSid = Annotated[str, StringConstraints(pattern=r"^AC[0-9a-f]{32}$")]
+Token = Annotated[SecretStr, Field(min_length=1)]
+Tokens = Annotated[tuple[Token, ...], BeforeValidator(as_account_tokens), Field(max_length=2)]
+DeliveryState = Literal["sent", "delivered", "read", "undelivered", "failed"]
+Words = Annotated[tuple[str, ...], AfterValidator(as_words)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Count = Annotated[int, Field(ge=1)]
+Duration = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class Server(BaseModel):
+    """The public HTTP server that takes Twilio's webhooks."""
+
+    model_config = FROZEN
+
+    host: Name = "0.0.0.0"  # noqa: S104 - the webhooks come from outside
+    """Address to listen on."""
+    port: Port = 8080
+    """Port to listen on; 0 takes a free one."""
+    public_url: Annotated[str, AfterValidator(as_origin)] = Field(
+        default="", examples=["https://hooks.example.com"], json_schema_extra=REQUIRED
+    )
+    """The origin that Twilio calls and signs, such as `https://hooks.example.com`: scheme, host
+    and, where Twilio's configuration has one, port. No underscore in the host name: Twilio
+    refuses status callbacks to one."""
+    max_inflight: Count = 200
+    """Requests served at once; further ones get 503."""
+    header_timeout_seconds: Positive = 10
+    """How long a connection may take to send the headers of a request."""
+    body_timeout_seconds: Positive = 10
+    """How long a request may take to send its body."""
+    drain_seconds: Duration = 75
+    """How long turns may take to finish after SIGTERM; what is left becomes visible on the
+    queue again."""
+
+
+class Ops(BaseModel):
+    """The HTTP server for `/livez`, `/readyz`, `/healthz` and `/metrics`."""
+
+    model_config = FROZEN
+
+    host: Name = "127.0.0.1"
+    """Address to listen on. There is no authentication: keep it off the public network."""
+    port: Port = 9090
+    """Port to listen on; 0 takes a free one."""
+
+
+class Queues(BaseModel):
+    """The two SQS queues: standard ones, each with a dead-letter queue. `replyd init` makes
+    them."""
+
+    model_config = FROZEN
+
+    replies_url: Annotated[str, AfterValidator(as_queue_url)] = Field(
+        default="",
+        examples=["https://sqs.eu-west-1.amazonaws.com/123456789012/replyd-replies"],
+        json_schema_extra=REQUIRED,
+    )
+    """URL of the queue that carries wake-ups from the webhook to the workers."""
+    handoff_url: Annotated[str, AfterValidator(as_queue_url)] = Field(
+        default="",
+        examples=["https://sqs.eu-west-1.amazonaws.com/123456789012/replyd-handoff"],
+        json_schema_extra=REQUIRED,
+    )
+    """URL of the queue that people's tools take conversations from."""
+    visibility_seconds: Annotated[int, Field(ge=1, le=43_200)] | None = Field(
+        default=None, examples=[30]
+    )
+    """How long a wake-up stays hidden unless its holder says it is still alive; a killed holder's
+    wake-up hides that long. Whole seconds, at most the lease. Default: 30, or the lease if that is
+    shorter."""
+    heartbeat_seconds: Positive | None = Field(default=None, examples=[10])
+    """How often a holder of wake-ups says that it is alive. Default: a third of
+    `visibility_seconds`."""
+    wait_seconds: Annotated[int, Field(ge=0, le=20)] = 5
+    """How long one receive waits for a message, whole seconds, 0 to 20. A drain waits for the
+    receive in flight; a longer wait makes fewer requests on an idle queue."""
+    receivers: Count = 1
+    """Receives in flight at once."""
+
+
+class Conversations(BaseModel):
+    """The DynamoDB table with one item per conversation."""
+
+    model_config = FROZEN
+
+    table: Annotated[str, AfterValidator(as_table)] = Field(
+        default="", examples=["replyd-conversations"], json_schema_extra=REQUIRED
+    )
+    """Name or ARN of the table."""
+    partition_key: Name = "recipient_tel"
+    """The table's partition key. It is a string."""
+    sort_key: Annotated[str, Field(max_length=255)] = "conversation_id"
+    """The table's sort key, a string; empty for a table without one."""
+    lookup_index: Annotated[str, Field(max_length=255)] = ""
+    """Secondary index that finds a customer's conversations; empty to ask the table itself.
+    Indexes are eventually consistent: a conversation that is seconds old may not be found."""
+    lookup_key: Annotated[str, Field(max_length=255)] = ""
+    """Partition key of `lookup_index`, the attribute with the customer's address. Empty:
+    `recipient_tel`. Not used without `lookup_index`."""
+    lookup_cache_seconds: Duration = 3
+    """How long the answer of a lookup serves for the messages of one burst."""
+
+    @property
+    def address_attribute(self) -> str:
+        """The attribute by which a customer is looked up."""
+        return (self.lookup_key or "recipient_tel") if self.lookup_index else self.partition_key
+
+
+class Window(BaseModel):
+    """When a customer has finished typing."""
+
+    model_config = FROZEN
+
+    quiet_seconds: Duration = 5
+    """A burst is over when no message came for this long."""
+    max_wait_seconds: Duration = 30
+    """A burst is over this long after its first message, whatever comes. At most 900, the longest
+    delay SQS has."""
+    max_messages: Count = 20
+    """A burst is over when it has this many messages."""
+    max_restarts: Annotated[int, Field(ge=0)] = 2
+    """How many times a draft is thrown away because further messages came while it was
+    written."""
+
+
+class Ai(BaseModel):
+    """Who writes the replies."""
+
+    model_config = FROZEN
+
+    backend: Annotated[Literal["responses"], BeforeValidator(as_backend)] = "responses"
+    """The API to speak: `responses` is OpenAI's Responses API."""
+    model: Name = "gpt-6-luna"
+    """Name of the model."""
+    instructions: str = (
+        "You answer customers who write to our company on WhatsApp. Be friendly, brief and plain: "
+        "a few short sentences, no headings, no tables. Answer in the customer's language. Say so "
+        "when you do not know, and never invent prices, dates or promises."
+    )
+    """What the model is told with each turn."""
+    timeout_seconds: Positive = 60
+    """How long one call may take."""
+    api_key: SecretStr = Field(
+        default=SecretStr(""), examples=["sk-..."], json_schema_extra=REQUIRED
+    )
+    """The API key; better kept in `OPENAI_API_KEY`. May be empty when `base_url` is set."""
+    base_url: Annotated[str, AfterValidator(as_url)] = ""
+    """Base URL of another server that speaks this API, with its version path, such as
+    `http://127.0.0.1:8000/v1`; empty for OpenAI. Also `OPENAI_BASE_URL`."""
+    history_messages: Annotated[int, Field(ge=0, le=1000)] = 50
+    """How many history entries the model gets when its context is rebuilt from the record."""
+    max_output_tokens: Count | None = Field(default=None, examples=[1000])
+    """Limit on the tokens of one reply, thinking included. Default: the model's own."""
+
+
+class Twilio(BaseModel):
+    """The accounts whose webhooks are taken, and Twilio's REST API."""
+
+    model_config = FROZEN
+
+    base_url: Annotated[str, AfterValidator(as_url)] = ""
+    """Another host that speaks Twilio's API; empty for Twilio."""
+    timeout_seconds: Positive = 10
+    """How long one request may take in all. An unclear send is looked into after twice this."""
+    accounts: dict[AccountSid, Tokens] = Field(
+        default_factory=dict,
+        examples=[{"AC0123456789abcdef0123456789abcdef": ["token"]}],
+        json_schema_extra=REQUIRED,
+    )
+    """Auth tokens by account SID: one, or two while a token is being replaced; the first one
+    sends. `TWILIO_ACCOUNT_SID` with `TWILIO_AUTH_TOKEN` adds an account, or puts a token first."""
+
+
+class Turn(BaseModel):
+    """Turns, their leases and when to give up. docs/turn-protocol.md explains the terms."""
+
+    model_config = FROZEN
+
+    lease_seconds: Positive = 60
+    """How long a worker owns a conversation without a renewal. At least 20."""
+    watchdog_seconds: Positive | None = Field(default=None, examples=[15])
+    """A process whose event loop stands still for this long is ended. With
+    `twilio.timeout_seconds` it must stay below the lease. Default: a quarter of the lease."""
+    clock_skew_seconds: Duration = 2
+    """How far the clocks of two instances may be apart."""
+    max_attempts: Count = 5
+    """Attempts at a turn before people get it."""
+    give_up_after_seconds: Positive = 180
+    """A customer waits no longer than this for the AI; then people get the conversation."""
+    concurrency: Count = 100
+    """Turns at once in a process."""
+    max_held: Count = 1000
+    """Conversations whose wake-ups a process holds at once."""
+
+
+class UnknownSender(BaseModel):
+    """What happens to a message from somebody who has no conversation."""
+
+    model_config = FROZEN
+
+    policy: Literal["discard", "create", "notify"] = "discard"
+    """`discard` counts and logs it, `create` starts a conversation, `notify` answers with
+    `notice_text`, at most once a day per sender."""
+    notice_text: Annotated[str, Field(max_length=1600)] = ""
+    """The text that `notify` sends: at most 1600 characters, Twilio's limit."""
+
+
+class OptOut(BaseModel):
+    """Words that end and resume the replies: a whole message, in upper or lower case."""
+
+    model_config = FROZEN
+
+    stop_words: Annotated[Words, Field(min_length=1)] = ("STOP", "STOPALL", "UNSUBSCRIBE")
+    """After one of these the AI is silent."""
+    start_words: Words = ("START", "UNSTOP")
+    """After one of these it answers again."""
+
+
+class History(BaseModel):
+    """What the conversation record remembers."""
+
+    model_config = FROZEN
+
+    seen_keep: Annotated[int, Field(ge=50, le=1000)] = 500
+    """How many SIDs of accepted messages a record keeps to know redeliveries. 50 to 1000: a record
+    must stay small."""
+    seen_days: Count = 15
+    """For how many days it keeps them. More than the 14 days for which SQS can keep a message."""
+
+
+class Delivery(BaseModel):
+    """What the conversation record learns of replies on their way."""
+
+    model_config = FROZEN
+
+    record: Annotated[tuple[DeliveryState, ...], AfterValidator(with_failures)] = (
+        "undelivered",
+        "failed",
+    )
+    """The states that are written into the record, each at the cost of a write: `sent`,
+    `delivered`, `read`. `undelivered` and `failed` always are."""
+
+
+class Logging(BaseModel):
+    """Log lines, on standard error."""
+
+    model_config = FROZEN
+
+    level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(uppercased)] = (
+        "INFO"
+    )
+    """The least important level that is written: DEBUG, INFO, WARNING or ERROR."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """`json` for machines, `console` for people, `auto`: console on a terminal, else json."""
+    bodies: bool = False
+    """Whether texts may be logged: those of a turn, and what errors quote. They are personal
+    data."""
+
+
+class Aws(BaseModel):
+    """Where AWS is. Credentials and `AWS_ENDPOINT_URL` are read by AWS's own library."""
+
+    model_config = FROZEN
+
+    region: Annotated[str, AfterValidator(as_region)] = ""
+    """The region, such as `eu-west-1`. Also `AWS_REGION` or `AWS_DEFAULT_REGION`; empty leaves it
+    to AWS's configuration files."""

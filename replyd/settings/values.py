@@ -1,0 +1,98 @@
+"""Values that need more than a type. No message repeats the value: it could be a secret."""
+
+import re
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+_TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}|arn:aws[a-z-]*:dynamodb:[a-z0-9-]+:\d+:table/[\w.-]+")
+
+
+def _split(url: str) -> SplitResult:
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("must be a URL in ASCII, without spaces")
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - it is parsed when it is read
+    except ValueError:
+        raise ValueError("must be a URL with a valid host and port") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be a URL that begins with https:// or http:// and names a host")
+    if "@" in parts.netloc:
+        raise ValueError("must be a URL without a user name and password")
+    return parts
+
+
+def as_url(url: str) -> str:
+    """An http(s) URL without the slash at its end, or nothing."""
+    if not url:
+        return ""
+    parts = _split(url)
+    if parts.query or parts.fragment:
+        raise ValueError("must be a URL without ? and #")
+    return url.rstrip("/")
+
+
+def as_origin(url: str) -> str:
+    """Scheme, host and port, as Twilio signs them."""
+    if not url:
+        return ""
+    parts = _split(url)
+    if parts.path not in {"", "/"} or "?" in url or "#" in url:
+        raise ValueError("must be an origin such as https://hooks.example.com: no path, ? or #")
+    if "_" in (parts.hostname or ""):
+        raise ValueError(
+            "has an underscore in its host name, and Twilio refuses status callbacks to such a "
+            "host: use another name"
+        )
+    return url.rstrip("/")
+
+
+def as_queue_url(url: str) -> str:
+    if not url:
+        return ""
+    if _split(url).path.endswith(".fifo"):
+        raise ValueError("must be a standard queue: FIFO queues take no delay per message")
+    return url
+
+
+def as_table(name: str) -> str:
+    if name and _TABLE.fullmatch(name) is None:
+        raise ValueError(
+            "must be the name of a table (3 to 255 of a-z A-Z 0-9 _ . -) or a table's ARN"
+        )
+    return name
+
+
+def as_region(name: str) -> str:
+    if re.fullmatch(r"[a-z0-9-]*", name) is None:
+        raise ValueError("must be the name of a region, such as eu-west-1")
+    return name
+
+
+def as_backend(value: Any) -> Any:
+    if value in {"assistants", "chat"}:
+        raise ValueError('must be "responses": this version has no other backend')
+    return value
+
+
+def as_account_tokens(value: Any) -> Any:
+    """One token alone is a list of one."""
+    tokens = [value] if isinstance(value, str) else value
+    if isinstance(tokens, list | tuple) and not tokens:
+        raise ValueError("takes one token, or two")
+    return tokens
+
+
+def as_words(words: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(words):
+        raise ValueError("must not contain an empty word")
+    return tuple(word.upper() for word in words)
+
+
+def with_failures(states: tuple[str, ...]) -> tuple[str, ...]:
+    """What did not arrive is never left out."""
+    return tuple(dict.fromkeys((*states, "undelivered", "failed")))
+
+
+def uppercased(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value

@@ -1,0 +1,222 @@
+"""Log lines: JSON for machines, readable on a terminal, always on standard error."""
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Final, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from replyd.domain.address import masked
+from replyd.domain.events import (
+    DeliveryReported,
+    DependencyFailed,
+    Event,
+    MessageAccepted,
+    MessageDropped,
+    ModelAnswered,
+    ModelAsked,
+    NoticeSent,
+    PartSent,
+    PoisonReceived,
+    RequestRefused,
+    TurnClaimed,
+    TurnEnded,
+)
+from replyd.telemetry import tracebacks
+
+# What an address looks like inside an exception's or a library's text: a number with its plus,
+# also percent-encoded, a business-scoped id, and whatever follows the channel prefix.
+_ADDRESSES = re.compile(
+    r"(?i:whatsapp(?::|%3A)[\w.+%-]+)|(?:\+|%2B)\d{7,15}\b|\b[A-Z]{2}\.[A-Za-z0-9]{6,128}\b"
+)
+_LINES: Final[dict[type, tuple[str, int]]] = {
+    MessageAccepted: ("message_accepted", logging.DEBUG),
+    MessageDropped: ("message_dropped", logging.INFO),
+    TurnClaimed: ("turn_claimed", logging.DEBUG),
+    ModelAsked: ("model_asked", logging.DEBUG),
+    ModelAnswered: ("model_answered", logging.DEBUG),
+    PartSent: ("part_sent", logging.DEBUG),
+    TurnEnded: ("turn_ended", logging.WARNING),
+    DeliveryReported: ("delivery_reported", logging.DEBUG),
+    DependencyFailed: ("dependency_failed", logging.WARNING),
+    PoisonReceived: ("poison_received", logging.ERROR),
+    NoticeSent: ("notice_sent", logging.INFO),
+}
+_TURN_LEVELS: Final = {
+    "replied": logging.INFO,
+    "handed_over": logging.INFO,
+    "nothing_to_do": logging.DEBUG,
+}
+# Refused requests come from strangers, as many as they like.
+REFUSALS_SECONDS: Final = 10.0
+
+
+def configure(
+    level: str = "INFO",
+    style: str = "auto",
+    stream: TextIO | None = None,
+    *,
+    bodies: bool = False,
+) -> None:
+    """Set up logging for the process; a further call replaces the former's set-up.
+
+    `level`: DEBUG, INFO, WARNING or ERROR. `style`: json, console, or auto, which is console on a
+    terminal. `stream`: standard error unless given. `bodies`: whether texts may be logged, also
+    those that exceptions quote. Libraries that use `logging` come through the same renderer, at
+    WARNING or above.
+    """
+    stream = sys.stderr if stream is None else stream
+    console = style == "console" or (style == "auto" and stream.isatty())
+    lowest = logging.getLevelNamesMapping()[level]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.ExceptionRenderer(
+            tracebacks.with_texts if bodies else tracebacks.without_texts
+        ),
+        mask_addresses,
+    ]
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(
+            colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        if console
+        else structlog.processors.JSONRenderer(ensure_ascii=False, default=_type_name)
+    )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(lowest),
+        logger_factory=lambda *_: _Lines(stream),
+        cache_logger_on_first_use=False,
+    )
+    _route_libraries(stream, max(lowest, logging.WARNING), shared, renderer)
+
+
+def bug() -> None:
+    """Log the exception being handled as the reason why the process ends."""
+    structlog.get_logger("replyd").critical("bug", exc_info=True)
+
+
+def mask_addresses(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Mask customers' addresses in every text, whoever wrote it."""
+    return {
+        key: _ADDRESSES.sub(_mask, value) if isinstance(value, str) else value
+        for key, value in event.items()
+    }
+
+
+def _no_repr_of_errors(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """asyncio names a failed task with the repr of its exception, whose text can hold anything."""
+    if isinstance(text := event.get("event"), str):
+        event["event"] = text.partition(" exception=")[0]
+    return event
+
+
+def _mask(found: re.Match[str]) -> str:
+    text = re.sub(r"(?i)%2B", "+", re.sub(r"(?i)%3A", ":", found[0]))
+    return masked(re.sub(r"(?i)^whatsapp:", "", text))
+
+
+def _type_name(value: object) -> str:
+    """What JSON does not know is named, not shown: its repr could hold anything."""
+    return f"<{type(value).__name__}>"
+
+
+class _Lines:
+    """Writes lines to `stream`, as long as that works: a closed pipe must not end a turn."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def _write(self, line: str) -> None:
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+    debug = info = warning = error = critical = exception = _write
+
+
+class _LibraryHandler(logging.StreamHandler[TextIO]):
+    """Ours, to be found again by the next `configure`."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's
+        """Standard error is gone: there is nowhere to say so."""
+
+
+def _route_libraries(
+    stream: TextIO, level: int, shared: list[Processor], renderer: Processor
+) -> None:
+    handler = _LibraryHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, _no_repr_of_errors, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    for old in [h for h in root.handlers if isinstance(h, _LibraryHandler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+
+
+class LogSink:
+    """Implements `ports.Telemetry`: events as log lines, customers masked, keys left out.
+
+    A turn is one line at its end. `elapsed`: seconds from an arbitrary start; refusals of one
+    kind are logged at most once in `REFUSALS_SECONDS`, with their number.
+    """
+
+    def __init__(self, elapsed: Callable[[], float] = time.monotonic) -> None:
+        self._log = structlog.get_logger("replyd")
+        self._elapsed = elapsed
+        self._refusals: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def emit(self, event: Event) -> None:
+        if isinstance(event, RequestRefused):
+            self._refused(event)
+            return
+        name, level = _LINES[type(event)]
+        extra: dict[str, Any] = {}
+        if isinstance(event, TurnEnded):
+            level = _TURN_LEVELS.get(event.outcome, logging.WARNING)
+            extra = {"messages": len(event.sids), "parts": len(event.reply_sids)}
+        elif _did_not_arrive(event):
+            level = logging.WARNING
+        self._log.log(level, name, **_shown(event), **extra)
+
+    def _refused(self, event: RequestRefused) -> None:
+        kind, now = (event.endpoint, event.status, event.reason), self._elapsed()
+        since, held_back = self._refusals.get(kind, (-REFUSALS_SECONDS, 0))
+        if now - since < REFUSALS_SECONDS:
+            self._refusals[kind] = (since, held_back + 1)
+            return
+        self._refusals[kind] = (now, 0)
+        self._log.warning("request_refused", **_shown(event), count=held_back + 1)
+
+
+def _did_not_arrive(event: Event) -> bool:
+    if isinstance(event, DeliveryReported):
+        return event.status in {"failed", "undelivered"}
+    return isinstance(event, NoticeSent) and not event.sent
+
+
+def _shown(event: Event) -> dict[str, Any]:
+    """The event's fields but for the key, whose partition is the customer's address."""
+    fields = {name: value for name, value in asdict(event).items() if name not in {"key", "at"}}
+    for text in ("question", "answer"):
+        # There are texts only where `logging.bodies` allows them.
+        if not fields.get(text):
+            fields.pop(text, None)
+    if "customer" in fields:
+        fields["customer"] = masked(fields["customer"])
+    return fields

@@ -1,0 +1,199 @@
+"""Prometheus metrics. Names, units and labels are declared here and nowhere else.
+
+No label holds customer data, and each takes its values from a fixed set: what is not in the set
+counts as `other`, so that the number of series is bounded whatever comes in.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from replyd.domain import turn
+from replyd.domain.callback import STATUS_PATH
+from replyd.domain.events import (
+    DeliveryReported,
+    DependencyFailed,
+    Event,
+    MessageAccepted,
+    MessageDropped,
+    ModelAnswered,
+    PartSent,
+    PoisonReceived,
+    RequestRefused,
+    TurnClaimed,
+    TurnEnded,
+)
+
+OTHER: Final = "other"
+
+DROPS: Final = frozenset({"unknown_sender", "already_settled"})
+ENDPOINTS: Final = frozenset({"/webhooks/twilio/whatsapp", STATUS_PATH})
+STATUSES: Final = frozenset({"400", "403", "404", "405", "408", "413", "503"})
+REFUSALS: Final = frozenset({
+    "no_signature", "unknown_account", "bad_signature",
+    "not_a_message", "not_a_status", "too_many_fields", "too_large", "broken_body",
+    "body_too_slow", "no_route", "overloaded", "not_durable", "too_slow", "bug",
+})  # fmt: skip
+OUTCOMES: Final = frozenset(
+    {"replied", "handed_over", "partly_sent", "retry", "lease_lost", "nothing_to_do"}
+)
+DEPENDENCIES: Final = frozenset({"dynamodb", "sqs", "openai", "twilio"})
+REASONS: Final = DEPENDENCIES | {
+    turn.REQUESTED, turn.OPTED_OUT, turn.FAILED, turn.AMBIGUOUS, turn.TOO_OLD, "drain",
+}  # fmt: skip
+OPERATIONS: Final = frozenset({
+    "receive", "adopt", "claim", "turn", "model", "send", "commit", "delete", "hide",
+})  # fmt: skip
+DELIVERIES: Final = frozenset(
+    {"accepted", "queued", "sending", "sent", "delivered", "read", "undelivered", "failed"}
+)
+
+_FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
+_SLOW = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 180.0)
+
+
+class MetricsSink:
+    """Implements `ports.Telemetry`: counts events in a registry of its own."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        self._accepted = self._counter(
+            "replyd_messages_accepted", "Messages made durable, redeliveries not counted."
+        )
+        self._dropped = self._counter(
+            "replyd_messages_dropped", "Messages that became part of no turn.", "reason"
+        )
+        self._refused = self._counter(
+            "replyd_requests_refused",
+            "Webhook requests answered with an error.",
+            "endpoint",
+            "status",
+            "reason",
+        )
+        self._turns = self._counter(
+            "replyd_turns", "Holds on a conversation, by how they ended.", "outcome", "reason"
+        )
+        self._tokens = self._counter(
+            "replyd_tokens", "Tokens that the model read and wrote.", "direction"
+        )
+        self._errors = self._counter(
+            "replyd_dependency_errors",
+            "Calls that did not succeed, retries included.",
+            "dependency",
+            "operation",
+        )
+        self._poison = self._counter(
+            "replyd_poison_messages", "Receives of a queue body that cannot be read."
+        )
+        self._deliveries = self._counter(
+            "replyd_delivery_reports", "Delivery callbacks from Twilio.", "status"
+        )
+        self._sink_failures = self._counter(
+            "replyd_telemetry_errors", "Events that a log or another sink failed to take."
+        )
+        self._window_wait = self._histogram(
+            "replyd_window_wait_seconds", "From a burst's first message to its claim.", _SLOW
+        )
+        self._model = self._histogram(
+            "replyd_model_seconds", "One successful call of the model.", _SLOW
+        )
+        self._send = self._histogram(
+            "replyd_send_seconds", "Handing one part of a reply to Twilio.", _FAST
+        )
+        self._ack = self._histogram(
+            "replyd_ack_seconds", "From a webhook's request to its answer.", _FAST
+        )
+        self._requests = Gauge(
+            "replyd_requests_in_flight", "Webhook requests being served.", registry=self.registry
+        )
+        self._turns_now = Gauge(
+            "replyd_turns_in_flight", "Turns being worked on.", registry=self.registry
+        )
+        self._held = Gauge(
+            "replyd_conversations_held",
+            "Conversations whose wake-ups wait in this process.",
+            registry=self.registry,
+        )
+        build = Gauge(
+            "replyd_build_info", "Always 1.", labelnames=["version"], registry=self.registry
+        )
+        build.labels(version).set(1)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labelnames=labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(name, text, buckets=buckets, registry=self.registry)
+
+    def emit(self, event: Event) -> None:
+        match event:
+            case MessageAccepted(again=False):
+                self._accepted.inc()
+            case MessageDropped():
+                self._dropped.labels(_known(event.reason, DROPS)).inc()
+            case RequestRefused():
+                self._refused.labels(
+                    _known(event.endpoint, ENDPOINTS),
+                    _known(str(event.status), STATUSES),
+                    _known(event.reason, REFUSALS),
+                ).inc()
+            case DeliveryReported():
+                self._deliveries.labels(_known(event.status, DELIVERIES)).inc()
+            case PoisonReceived():
+                self._poison.inc()
+            case DependencyFailed():
+                self._errors.labels(
+                    _known(event.dependency, DEPENDENCIES), _known(event.operation, OPERATIONS)
+                ).inc()
+            case _:
+                self._emit_of_turn(event)
+
+    def _emit_of_turn(self, event: Event) -> None:
+        match event:
+            case TurnClaimed():
+                self._window_wait.observe(event.window_wait_ms / 1000)
+            case ModelAnswered():
+                self._model.observe(event.duration_ms / 1000)
+                self._tokens.labels("input").inc(event.input_tokens)
+                self._tokens.labels("output").inc(event.output_tokens)
+            case PartSent():
+                self._send.observe(event.duration_ms / 1000)
+            case TurnEnded():
+                reason = _known(event.reason, REASONS) if event.reason else ""
+                self._turns.labels(_known(event.outcome, OUTCOMES), reason).inc()
+            case _:
+                pass
+
+    def observe_ack(self, seconds: float) -> None:
+        """How long a webhook request took, whatever its answer."""
+        self._ack.observe(seconds)
+
+    def sink_failed(self, _sink: str) -> None:
+        """For `telemetry.Fanout`."""
+        self._sink_failures.inc()
+
+    def watch(
+        self,
+        *,
+        requests_in_flight: Callable[[], int] | None = None,
+        turns_in_flight: Callable[[], int] | None = None,
+        conversations_held: Callable[[], int] | None = None,
+    ) -> None:
+        """Where the gauges read their values when they are asked for."""
+        for gauge, read in (
+            (self._requests, requests_in_flight),
+            (self._turns_now, turns_in_flight),
+            (self._held, conversations_held),
+        ):
+            if read is not None:
+                gauge.set_function(read)
+
+    def render(self) -> tuple[bytes, str]:
+        """The text of `/metrics` and its content type."""
+        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+def _known(value: str, allowed: Collection[str]) -> str:
+    return value if value in allowed else OTHER

@@ -1,0 +1,59 @@
+"""What every wake-up queue does. Real clocks here: the queues keep time themselves."""
+
+import asyncio
+
+from replyd.ports import Received, WakeupQueue
+
+
+async def receive(queue: WakeupQueue, count: int = 1) -> list[Received]:
+    """Polls until `count` messages have come."""
+    found: list[Received] = []
+    async with asyncio.timeout(15):
+        while len(found) < count:
+            found += await queue.receive()
+    return found
+
+
+async def test_a_message_comes_with_its_body_and_count(wakeups: WakeupQueue) -> None:
+    await wakeups.send('{"text": "\\u0000 ☺"}', 0)
+    (message,) = await receive(wakeups)
+    assert message.body == '{"text": "\\u0000 ☺"}'
+    assert message.receives == 1
+
+
+async def test_a_delayed_message_comes_later(wakeups: WakeupQueue) -> None:
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await wakeups.send("late", 1)
+    await wakeups.send("now", 0)
+    first, second = await receive(wakeups, 2)
+    assert [first.body, second.body] == ["now", "late"]
+    assert loop.time() - started >= 0.9
+
+
+async def test_a_deleted_message_does_not_come_again(wakeups: WakeupQueue) -> None:
+    for body in ("a", "b", "c"):
+        await wakeups.send(body, 0)
+    messages = await receive(wakeups, 3)
+    await wakeups.delete(messages)
+    assert await wakeups.receive() == []
+
+
+async def test_what_is_not_deleted_comes_again_and_is_counted(wakeups: WakeupQueue) -> None:
+    await wakeups.send("again", 0)
+    (first,) = await receive(wakeups)
+    (second,) = await receive(wakeups)
+    assert second.message_id == first.message_id
+    assert second.receives == 2
+
+
+async def test_hidden_messages_stay_away_and_shown_ones_come_at_once(
+    wakeups: WakeupQueue,
+) -> None:
+    await wakeups.send("held", 0)
+    (held,) = await receive(wakeups)
+    await wakeups.hide([held], 60)
+    assert await wakeups.receive() == []
+    await wakeups.hide([held], 0)
+    (again,) = await wakeups.receive()
+    assert again.body == "held"

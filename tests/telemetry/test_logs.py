@@ -1,0 +1,288 @@
+"""What a log line shows, and above all what it does not."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import structlog
+
+from replyd.domain.events import (
+    DeliveryReported,
+    DependencyFailed,
+    Event,
+    MessageAccepted,
+    MessageDropped,
+    ModelAnswered,
+    ModelAsked,
+    NoticeSent,
+    PartSent,
+    PoisonReceived,
+    RequestRefused,
+    TurnClaimed,
+    TurnEnded,
+)
+from replyd.domain.messages import ConversationKey
+from replyd.telemetry import Fanout
+from replyd.telemetry.logs import REFUSALS_SECONDS, LogSink, bug, configure
+
+NUMBER = "+447700900001"
+KEY = ConversationKey(NUMBER, "c-1")
+SIDS = ("SM1", "SM2")
+
+EVENTS: list[Event] = [
+    MessageAccepted(KEY, "c-1", "SM1", NUMBER, 1, 1000, 6000, False, 1000),
+    MessageDropped("SM1", NUMBER, "unknown_sender", 1000),
+    RequestRefused("whatsapp", 403, "bad_signature"),
+    TurnClaimed(KEY, "c-1", SIDS, 1, 5000, 6000),
+    ModelAsked(KEY, SIDS, 6000),
+    ModelAnswered(KEY, SIDS, "gpt-6-luna", 900, 120, 30, 7000),
+    PartSent(KEY, SIDS, 1, 1, "SM9", 80, 7100),
+    TurnEnded(KEY, "c-1", NUMBER, "replied", 7200, turn_id="t-1", sids=SIDS, reply_sids=("SM9",)),
+    DeliveryReported("SM9", "delivered", "", True, 8000),
+    DependencyFailed("openai", "respond", "did not answer in time", "timeout"),
+    PoisonReceived("m-1", "no JSON", 3),
+    NoticeSent(NUMBER, True, "", 9000),
+]
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def logged(*events: Event, level: str = "DEBUG") -> list[dict[str, Any]]:
+    stream = io.StringIO()
+    configure(level, "json", stream)
+    sink = LogSink(elapsed=lambda: 0.0)
+    for event in events:
+        sink.emit(event)
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda e: type(e).__name__)
+def test_every_event_is_a_json_line_without_a_number(event: Event) -> None:
+    (line,) = logged(event)
+    assert {"timestamp", "level", "event"} <= line.keys()
+    text = json.dumps(line)
+    assert NUMBER not in text
+    assert NUMBER[1:] not in text
+    assert "key" not in line
+
+
+def test_a_turn_is_one_wide_line() -> None:
+    lines = logged(*EVENTS, level="INFO")
+    (turn,) = [line for line in lines if line["event"] == "turn_ended"]
+    assert turn["level"] == "info"
+    assert turn["conversation_id"] == "c-1"
+    assert turn["customer"] == "+44…01"
+    assert turn["sids"] == ["SM1", "SM2"]
+    assert turn["reply_sids"] == ["SM9"]
+    assert (turn["messages"], turn["parts"]) == (2, 1)
+    assert {"window_wait_ms", "model_ms", "send_ms", "total_ms", "input_tokens"} <= turn.keys()
+    assert "message_accepted" not in {line["event"] for line in lines}
+
+
+def test_texts_are_shown_only_where_the_event_has_them() -> None:
+    silent = TurnEnded(KEY, "c-1", NUMBER, "replied", 1)
+    lines = logged(silent, replace(silent, question="Open today?", answer="Until six."))
+    assert "question" not in lines[0]
+    assert (lines[1]["question"], lines[1]["answer"]) == ("Open today?", "Until six.")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "level"),
+    [
+        ("replied", "info"),
+        ("handed_over", "info"),
+        ("nothing_to_do", "debug"),
+        ("partly_sent", "warning"),
+        ("retry", "warning"),
+        ("lease_lost", "warning"),
+    ],
+)
+def test_level_of_a_turn(outcome: str, level: str) -> None:
+    (line,) = logged(TurnEnded(KEY, "c-1", NUMBER, outcome, 1))
+    assert line["level"] == level
+
+
+def test_what_did_not_arrive_is_a_warning() -> None:
+    failed = DeliveryReported("SM9", "undelivered", "63024", True, 1)
+    unsent = NoticeSent(NUMBER, False, "busy", 1)
+    assert [line["level"] for line in logged(failed, unsent)] == ["warning", "warning"]
+
+
+def test_refusals_of_one_kind_do_not_flood() -> None:
+    stream, time = io.StringIO(), [0.0]
+    configure("INFO", "json", stream)
+    sink = LogSink(elapsed=lambda: time[0])
+    refusal = RequestRefused("whatsapp", 403, "bad_signature")
+    for _ in range(1000):
+        sink.emit(refusal)
+    sink.emit(RequestRefused("whatsapp", 413, "too_large"))
+    time[0] = REFUSALS_SECONDS
+    sink.emit(refusal)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["status"], line["count"]) for line in lines] == [(403, 1), (413, 1), (403, 1000)]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("no item for +447700900001 yet", "no item for +44…01 yet"),
+        (
+            "GET /Messages.json?To=whatsapp%3A%2B447700900001&x=1",
+            "GET /Messages.json?To=+44…01&x=1",
+        ),
+        ("from whatsapp:US.ABC123DEF", "from US.…EF"),
+        ("KeyError: 'US.ABC123DEF'", "KeyError: 'US.…EF'"),
+        ("turn 12 of SM0123456789 at 1700000000000", "turn 12 of SM0123456789 at 1700000000000"),
+    ],
+)
+def test_addresses_are_masked_in_any_text(text: str, shown: str) -> None:
+    stream = io.StringIO()
+    configure("INFO", "json", stream)
+    structlog.get_logger().info("x", reason=text)
+    logging.getLogger("some.library").warning("%s", text)
+    ours, theirs = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert ours["reason"] == shown
+    assert theirs["event"] == shown
+
+
+def test_a_value_that_json_does_not_know_is_not_shown() -> None:
+    stream = io.StringIO()
+    configure("INFO", "json", stream)
+    structlog.get_logger().info("x", key=KEY)
+    assert NUMBER not in stream.getvalue()
+
+
+def test_libraries_are_heard_from_warning_on() -> None:
+    stream = io.StringIO()
+    configure("DEBUG", "json", stream)
+    logging.getLogger("botocore.auth").info("credentials and more")
+    logging.getLogger("asyncio").warning("slow callback")
+    (line,) = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert (line["logger"], line["level"], line["event"]) == ("asyncio", "warning", "slow callback")
+
+
+def _fails(text: str) -> None:
+    token = "a-" + "local"
+    try:
+        raise KeyError(text)
+    except KeyError as error:
+        raise RuntimeError(f"{len(token)}") from error
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_a_traceback_shows_neither_locals_nor_texts(style: str) -> None:
+    stream = io.StringIO()
+    configure("INFO", style, stream)
+    try:
+        _fails("my " + "diagnosis")
+    except RuntimeError as error:
+        structlog.get_logger().exception("bug")
+        logging.getLogger("asyncio").error("never retrieved", exc_info=error)
+        group = ExceptionGroup("two", [error, ValueError("my " + "address")])
+        structlog.get_logger().error("bugs", exc_info=group)
+    text = stream.getvalue()
+    assert text.count("RuntimeError: 7") == 3
+    assert text.count("KeyError (its text is not shown)") == 3
+    assert text.count("ValueError (its text is not shown)") == 1
+    assert "in _fails" in text
+    for secret in ("a-local", "my diagnosis", "my address"):
+        assert secret not in text
+
+
+def test_a_traceback_shows_texts_where_bodies_may_be_logged() -> None:
+    stream = io.StringIO()
+    configure("INFO", "json", stream, bodies=True)
+    try:
+        _fails("my " + "diagnosis")
+    except RuntimeError:
+        structlog.get_logger().exception("bug")
+    assert "my diagnosis" in stream.getvalue()
+
+
+def test_the_bug_that_ends_the_process() -> None:
+    stream = io.StringIO()
+    configure("ERROR", "json", stream)
+    try:
+        _fails("x")
+    except RuntimeError:
+        bug()
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["level"]) == ("bug", "critical")
+    assert "RuntimeError: 7" in line["exception"]
+
+
+def test_asyncio_does_not_quote_the_error_of_a_task() -> None:
+    stream = io.StringIO()
+    configure("INFO", "json", stream)
+    logging.getLogger("asyncio").error("future: <Task name='t' exception=KeyError('my text')>")
+    assert json.loads(stream.getvalue())["event"] == "future: <Task name='t'"
+
+
+def test_auto_is_for_people_on_a_terminal_and_for_machines_elsewhere() -> None:
+    terminal, pipe = _Terminal(), io.StringIO()
+    configure("INFO", "auto", terminal)
+    structlog.get_logger().info("hello")
+    configure("INFO", "auto", pipe)
+    structlog.get_logger().info("hello")
+    assert not terminal.getvalue().startswith("{")
+    assert json.loads(pipe.getvalue())["event"] == "hello"
+
+
+def test_configuring_again_does_not_double_lines() -> None:
+    first, second = io.StringIO(), io.StringIO()
+    configure("INFO", "json", first)
+    configure("INFO", "json", second)
+    logging.getLogger("library").warning("once")
+    assert first.getvalue() == ""
+    assert second.getvalue().count("once") == 1
+
+
+def test_a_stream_that_is_gone_ends_nothing() -> None:
+    stream = io.StringIO()
+    configure("INFO", "json", stream)
+    stream.close()
+    LogSink().emit(EVENTS[-1])
+    logging.getLogger("library").warning("into the void")
+
+
+class _Broken:
+    def emit(self, event: Event) -> None:
+        raise KeyError(event, NUMBER)
+
+
+class _Collected:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+
+def test_a_sink_that_fails_is_reported_once_and_stops_nobody() -> None:
+    stream, collected, failures = io.StringIO(), _Collected(), list[str]()
+    configure("INFO", "json", stream)
+    fanout = Fanout([_Broken(), collected], on_failure=failures.append)
+    for event in EVENTS:
+        fanout.emit(event)
+    assert collected.events == EVENTS
+    assert failures == ["_Broken"] * len(EVENTS)
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["event"] == "telemetry_failed"
+    assert NUMBER not in line
