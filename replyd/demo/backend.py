@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from replyd.demo import twilio_wire
 from replyd.demo.journeys import Journeys
 from replyd.demo.playground import BUSINESS_NAME, PEOPLE, Person, Playground
 from replyd.demo.twilio_double import Exchanged
@@ -37,6 +38,14 @@ _MEDIA = {
 }
 
 
+# By Twilio's MessageType, what the page calls a message and shows where it has no text.
+_SHOWN = {
+    "location": ("location", "Leadenhall Market, Gracechurch St, London"),
+    "image": ("image", "Photo"),
+    "audio": ("voice", "Voice note"),
+}
+
+
 class Backend:
     """Implements `page_server.DemoBackend`. It stands where customers and people stand: it uses
     Twilio's double, the table and the handoff queue, and watches production telemetry."""
@@ -48,6 +57,7 @@ class Backend:
         self._people = {person.address: person for person in PEOPLE}
         self._records: dict[str, dict[str, Any]] = {}
         self._desk: list[dict[str, Any]] = []
+        self._types: dict[str, str] = {}
 
     # --- what the page asks for ----------------------------------------------------------------
 
@@ -70,10 +80,13 @@ class Backend:
     async def customer_says(self, address: str, text: str, kind: str) -> None:
         person = self._people[address]
         extra, media = _EXTRAS.get(kind, {}), _MEDIA.get(kind)
+        sid = twilio_wire.sid("MM" if media else "SM")
+        self._types[sid] = extra.get("MessageType", "")
         await self._place.twilio.receive(
             address,
             text,
             profile_name=person.name,
+            sid=sid,
             media=[media] if media else [],
             **extra,
         )
@@ -125,18 +138,17 @@ class Backend:
         while True:
             try:
                 messages = await self._place.handoffs.receive()
+                for body in (json.loads(m.body) for m in messages):
+                    sid = body["message"]["sid"]
+                    if sid not in seen:
+                        seen.add(sid)
+                        self._desk.insert(0, _on_the_desk(body))
+                del self._desk[_KEPT:]
+                if messages:
+                    self.on_change()
+                    await self._place.handoffs.delete(messages)
             except DependencyError:
                 await asyncio.sleep(1)
-                continue
-            for body in (json.loads(m.body) for m in messages):
-                sid = body["message"]["sid"]
-                if sid not in seen:
-                    seen.add(sid)
-                    self._desk.insert(0, _on_the_desk(body))
-            del self._desk[_KEPT:]
-            if messages:
-                await self._place.handoffs.delete(messages)
-                self.on_change()
 
     # --- the state -----------------------------------------------------------------------------
 
@@ -146,7 +158,7 @@ class Backend:
             "sid": f"opening-{person.key.sort}",
             "direction": "out",
             "text": person.opening,
-            "at": 0,
+            "at": self._place.opened_at,
             "state": "read",
         }
         lines = self._place.twilio.conversation(person.address)[-_KEPT:]
@@ -158,7 +170,7 @@ class Backend:
             "handoff": record.flag_is_up(item),
             "opted_out": record.is_opted_out(item),
             "status": item.get(record.STATUS, ""),
-            "messages": [opening, *(_bubble(line) for line in lines)],
+            "messages": [opening, *(self._bubble(line) for line in lines)],
         }
 
     def _journeys_with_texts(self) -> list[dict[str, Any]]:
@@ -167,27 +179,36 @@ class Backend:
         for journey in journeys:
             for message in journey["messages"]:
                 if (line := lines.get(message["sid"])) is not None:
-                    message["text"] = _bubble(line)["text"]
+                    message.update(self._content(line))
         return journeys
 
+    def _bubble(self, line: Exchanged) -> dict[str, Any]:
+        return {
+            "sid": line.sid,
+            "direction": line.direction,
+            "at": line.at_ms,
+            "state": line.state,
+            **self._content(line),
+        }
 
-def _bubble(line: Exchanged) -> dict[str, Any]:
-    return {
-        "sid": line.sid,
-        "direction": line.direction,
-        "text": line.text,
-        "at": line.at_ms,
-        "state": line.state,
-    }
+    def _content(self, line: Exchanged) -> dict[str, str]:
+        return _content(line.text, self._types.get(line.sid, ""))
+
+
+def _content(text: str, message_type: str) -> dict[str, str]:
+    kind, name = _SHOWN.get(message_type, ("text", ""))
+    return {"kind": kind, "text": text or name}
 
 
 def _on_the_desk(body: dict[str, Any]) -> dict[str, Any]:
     message = InboundMessage.from_dict(body["message"])
+    content = _content(message.body, message.param("MessageType"))
     return {
         "at": round(datetime.fromisoformat(body["received_at"]).timestamp() * 1000),
         "conversation_id": body["conversation"]["conversation_id"],
         "from": message.customer,
         "name": message.profile_name,
-        "body": prompt.readable(message),
+        "kind": content["kind"],
+        "body": content["text"] or prompt.readable(message),
         "reason": body.get("handoff_reason", ""),
     }

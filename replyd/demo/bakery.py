@@ -17,7 +17,7 @@ _ANSWERS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bsundays?\b", re.I), "On Sundays we are open from 8:00 to 13:00."),
     (
         re.compile(r"\b(where|address|directions|find you|parking)\b", re.I),
-        "You find us at 12 Mill Lane, next to the library.",
+        "You find us at 12 Mill Lane, next to the library, with parking behind it.",
     ),
     (
         re.compile(r"\b(order|reserve|pre-?order|pick ?up|collect)\b", re.I),
@@ -44,6 +44,8 @@ _ANSWERS: tuple[tuple[re.Pattern[str], str], ...] = (
         "I cannot look at files here; could you tell me in words what you need?",
     ),
 )
+# For a model that has to be told.
+FACTS = " ".join(answer for _, answer in _ANSWERS[:-1])
 _FALLBACK = "I can help with opening hours, orders, cakes, prices and delivery. What do you need?"
 
 

@@ -16,6 +16,16 @@ START_SECONDS = 30.0
 # Another process can take the port between our choice and ministack's start.
 TRIES = 3
 _POLL_SECONDS = 0.05
+# Ends with whoever holds its standard input, even one that was killed.
+_PROGRAM = """
+import os, runpy, sys, threading
+def follow():
+    sys.stdin.buffer.read()
+    os._exit(0)
+threading.Thread(target=follow, daemon=True).start()
+sys.argv = ["ministack"]
+runpy.run_module("ministack", run_name="__main__")
+"""
 _REQUEST = b"GET /_ministack/health HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
 
 
@@ -73,10 +83,10 @@ class LocalAws:
         quiet = asyncio.subprocess.DEVNULL
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "ministack",
+            "-c",
+            _PROGRAM,
             env=_environ(port),
-            stdin=quiet,
+            stdin=asyncio.subprocess.PIPE,
             stdout=quiet,
             stderr=quiet,
             # A group of its own: Ctrl-C on the terminal is for replyd, which then ends this one.

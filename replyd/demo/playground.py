@@ -2,6 +2,7 @@
 same process that `replyd serve` runs."""
 
 import os
+import time
 import tomllib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +14,7 @@ from replyd.adapters import aws
 from replyd.adapters.dynamodb import DynamoStore
 from replyd.adapters.provisioning import open_provisioning
 from replyd.adapters.sqs import SqsWakeups
+from replyd.demo import bakery
 from replyd.demo.local_aws import REGION, LocalAws
 from replyd.demo.openai_double import OpenAIDouble
 from replyd.demo.twilio_double import TwilioDouble
@@ -27,6 +29,8 @@ from replyd.settings import Settings
 PUBLIC_URL = "https://replyd.example.com"
 BUSINESS = "+447700900100"
 BUSINESS_NAME = "Mill Lane Bakery"
+# How long before the demo's start the customers were written to.
+_OPENED_MS = 25 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Playground:
     store: DynamoStore
     handoffs: SqsWakeups
     model: str
+    opened_at: int
 
 
 @asynccontextmanager
@@ -91,15 +96,16 @@ async def playground(
             }
         )
         store = await stack.enter_async_context(bootstrap.store(settings))
+        opened_at = round(time.time() * 1000) - _OPENED_MS
         for person in PEOPLE:
-            await store.create(person.key, _record(person))
+            await store.create(person.key, _record(person, opened_at))
         sqs = await stack.enter_async_context(aws.create_client("sqs"))
         handoffs = SqsWakeups(
             sqs, sqs, settings.queues.handoff_url, wait_seconds=1, visibility_seconds=30
         )
         supervisor = await stack.enter_async_context(bootstrap.supervisor(settings, sinks=sinks))
         model = settings.ai.model if os.environ.get("OPENAI_API_KEY") else "OpenAI double"
-        yield Playground(settings, supervisor, twilio, store, handoffs, model)
+        yield Playground(settings, supervisor, twilio, store, handoffs, model, opened_at)
 
 
 def _use(local: LocalAws) -> None:
@@ -113,8 +119,7 @@ async def _ai(stack: AsyncExitStack) -> dict[str, Any]:
     """The real OpenAI when there is a key, else the double."""
     instructions = (
         f"You answer customers of {BUSINESS_NAME}, a small bakery, on WhatsApp: friendly, brief, "
-        "plain. Open Tuesday to Saturday from 7:30 to 18:00, on Sunday from 8:00 to 13:00, closed "
-        "on Monday."
+        f"plain. What you know of it: {bakery.FACTS}"
     )
     if key := os.environ.get("OPENAI_API_KEY"):
         base_url = os.environ.get("OPENAI_BASE_URL", "")
@@ -123,9 +128,9 @@ async def _ai(stack: AsyncExitStack) -> dict[str, Any]:
     return {"api_key": "sk-demo", "base_url": double.api_url, "instructions": instructions}
 
 
-def _record(person: Person) -> dict[str, Any]:
+def _record(person: Person, opened_at: int) -> dict[str, Any]:
     """As the engine that starts conversations writes it."""
-    at = "2026-11-22T09:00:00.000Z"
+    at = record.iso(opened_at)
     opening = {"role": "assistant", "content": person.opening, "timestamp": at}
     return {
         record.COMPANY_TEL: BUSINESS,

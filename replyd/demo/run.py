@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import webbrowser
 from collections.abc import Sequence
 
@@ -27,13 +28,14 @@ async def page(*, port: int, open_browser: bool) -> int:
         place.supervisor.stop_on_signals()
         running = asyncio.create_task(place.supervisor.run())
         await _ready(place, running)
-        watching = asyncio.create_task(backend.run())
         print(f"replyd demo: {server.url}   (Ctrl-C ends it)", flush=True)
         if open_browser:
-            await asyncio.to_thread(webbrowser.open, server.url)
-        await running
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+            # A browser on a terminal keeps its thread until it is closed; that holds up nothing.
+            threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(backend.run())
+            await running
+            watching.cancel()
         await server.stop()
     return 0
 

@@ -9,6 +9,18 @@ from replyd.domain import address
 Params = Mapping[str, str | list[str]]
 
 
+def texts(raw: Mapping[str, Any]) -> dict[str, str | list[str]]:
+    """Parameters as they should be: texts, or lists of texts. Null is empty, never "None"."""
+    return {
+        str(name): [_text(v) for v in value] if isinstance(value, list) else _text(value)
+        for name, value in raw.items()
+    }
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class ConversationKey:
     """The exact key of a conversation's item. `sort` is empty where the table has no sort key."""
@@ -48,8 +60,10 @@ class InboundMessage:
 
     def param(self, name: str) -> str:
         """The parameter's value as Twilio sent it, the first one if repeated, or empty."""
-        value = self.params.get(name, "")
-        return value if isinstance(value, str) else (value[0] if value else "")
+        value: object = self.params.get(name, "")
+        if isinstance(value, list):
+            value = value[0] if value else ""
+        return value if isinstance(value, str) else ""
 
     def as_dict(self) -> dict[str, Any]:
         """The `message` object of a queue body."""
@@ -68,12 +82,16 @@ class InboundMessage:
         """The inverse of `as_dict`.
 
         Raises KeyError, TypeError, ValueError or AttributeError on another shape."""
-        params: Params = dict(data.get("params") or {})
+        sid, sender, recipient = data["sid"], data["from"], data["to"]
+        # `str(None)` would make all messages without a SID one and the same message.
+        if not all(isinstance(v, str) and v for v in (sid, sender, recipient)):
+            raise ValueError("a message needs sid, from and to")
+        params = texts(data.get("params") or {})
         account = params.get("AccountSid", "")
         return cls(
-            sid=str(data["sid"]),
-            sender=str(data["from"]),
-            recipient=str(data["to"]),
+            sid=sid,
+            sender=sender,
+            recipient=recipient,
             body=str(data.get("body") or ""),
             profile_name=str(data.get("profile_name") or ""),
             account_sid=account if isinstance(account, str) else "",

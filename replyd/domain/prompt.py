@@ -22,7 +22,8 @@ def readable(message: InboundMessage) -> str:
     """A message of any type as text. What has no text says in brackets what it was."""
     lines = [*_choice(message), *_reaction(message), *_location(message)]
     body = message.body.strip()
-    if (body and not lines) or (body and body not in " ".join(lines)):
+    # Twilio repeats in Body what was tapped, picked or reacted with.
+    if body and not (lines and body in _repeated(message)):
         lines.insert(0, message.body)
     lines += [_media(m) for m in message.media]
     if lines:
@@ -40,39 +41,56 @@ def _media(media: Media) -> str:
     return f"[sent {kind} ({shown}); its contents cannot be seen here]"
 
 
+def _repeated(message: InboundMessage) -> set[str]:
+    shown = [message.param(n) for n in ("ButtonText", "ListTitle", "Label", "Address")]
+    _, title, _ = _from_interactive_data(message.param("InteractiveData"))
+    emoji = (message.param("ReactionEmoji") or message.body) if _is_reaction(message) else ""
+    return {text.strip() for text in (*shown, title, emoji)}
+
+
 def _choice(message: InboundMessage) -> list[str]:
     """A tapped button or a picked list entry. Its text is what the customer saw and chose."""
-    if text := message.param("ButtonText"):
-        payload = message.param("ButtonPayload")
-        return [f'[tapped the button "{text}"' + (f", id {payload}]" if payload else "]")]
-    if payload := message.param("ButtonPayload"):
-        return [f"[tapped a button, id {payload}]"]
-    listed = {"title": message.param("ListTitle"), "id": message.param("ListId")}
-    listed = _from_interactive_data(message.param("InteractiveData")) or listed
-    if listed.get("title") or listed.get("id"):
-        title, chosen = listed.get("title") or "an entry", listed.get("id")
+    kind, title, chosen = _from_interactive_data(message.param("InteractiveData"))
+    if kind != "list_reply":
+        title = message.param("ButtonText") or title
+        chosen = message.param("ButtonPayload") or chosen
+        if title:
+            return [f'[tapped the button "{title}"' + (f", id {chosen}]" if chosen else "]")]
+        if chosen:
+            return [f"[tapped a button, id {chosen}]"]
+    title = title or message.param("ListTitle")
+    chosen = chosen or message.param("ListId")
+    if title or chosen:
+        title = title or "an entry"
         return [f'[chose "{title}" from the list' + (f", id {chosen}]" if chosen else "]")]
     return []
 
 
-def _from_interactive_data(raw: str) -> dict[str, Any]:
-    if not raw:
-        return {}
+def _from_interactive_data(raw: str) -> tuple[str, str, str]:
+    """Kind, title and id of what was chosen; empty where the JSON shows none."""
     try:
-        data = json.loads(raw)
-    except ValueError:
-        return {}
-    if not isinstance(data, dict):
-        return {}
-    for name in ("list_reply", "button_reply"):
-        found = data.get(name) or (data.get("interactive") or {}).get(name)
-        if isinstance(found, dict):
-            return found
-    return {}
+        data = json.loads(raw) if raw else None
+    except (ValueError, RecursionError):
+        return "", "", ""
+    for place in (data, data.get("interactive") if isinstance(data, dict) else None):
+        for kind in ("list_reply", "button_reply"):
+            found = place.get(kind) if isinstance(place, dict) else None
+            if isinstance(found, dict):
+                title, chosen = found.get("title"), found.get("id")
+                return (
+                    kind,
+                    title if isinstance(title, str) else "",
+                    str(chosen) if isinstance(chosen, str | int) else "",
+                )
+    return "", "", ""
+
+
+def _is_reaction(message: InboundMessage) -> bool:
+    return message.param("MessageType").lower() == "reaction"
 
 
 def _reaction(message: InboundMessage) -> list[str]:
-    if message.param("MessageType").lower() != "reaction":
+    if not _is_reaction(message):
         return []
     emoji = message.param("ReactionEmoji") or message.body.strip()
     return [f"[reacted with {emoji}]" if emoji else "[took a reaction back]"]
@@ -96,11 +114,13 @@ def unseen_by_thread(
 ) -> Sequence[Mapping[str, Any]]:
     """The history that the vendor's thread does not contain: what people and handoffs added
     after the thread's last response. Entries that replyd did not write carry no `turn_id`; a
-    thread that somebody else started is taken to contain those."""
+    thread that somebody else started is taken to contain those, and turns that the AI answered
+    in another thread stay there, question and answer."""
     for index in range(len(history) - 1, -1, -1):
         if history[index].get("response_id") == thread_id:
             return history[index + 1 :]
-    return [e for e in history if e.get("turn_id") and not e.get("response_id")]
+    answered = {str(e.get("turn_id")) for e in history if e.get("response_id")}
+    return [e for e in history if e.get("turn_id") and str(e["turn_id"]) not in answered]
 
 
 def lines(history: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:

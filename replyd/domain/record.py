@@ -6,7 +6,7 @@ nothing here writes. Attribute names are the public interface of the record.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from replyd.domain.messages import ConversationKey, InboundMessage
@@ -39,18 +39,21 @@ REPLY_FAILED = "reply_failed"
 Item = Mapping[str, Any]
 Entry = dict[str, Any]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+
 
 def iso(ms: int) -> str:
-    """Epoch milliseconds as ISO 8601, UTC, milliseconds."""
-    stamp = datetime.fromtimestamp(ms / 1000, UTC)
-    return stamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
+    """Epoch milliseconds as ISO 8601, UTC, milliseconds; the nearest year from 1 to 9999."""
+    stamp = _EPOCH + timedelta(milliseconds=max(_FIRST_MS, min(ms, _LAST_MS)))
+    return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
     """A message accepted and not yet settled.
 
-    `message` is None when its body lies in a side item named `body_ref`."""
+    `message` is None when its body lies in a side item named `body_ref`, or cannot be read."""
 
     seq: int
     sid: str
@@ -126,7 +129,9 @@ class Conversation:
 def flag_is_up(item: Item) -> bool:
     """Whether people have the conversation. Anything but absent, null and false counts as true:
     a value that a person stored must silence the AI however their tool wrote it."""
-    return item.get(HANDOFF) not in (None, False)
+    value = item.get(HANDOFF)
+    # By identity: 0 == False in Python, while the conditions on the flag compare types first.
+    return value is not None and value is not False
 
 
 def is_opted_out(item: Item) -> bool:
@@ -192,15 +197,25 @@ def candidate_from(item: Item, key: ConversationKey, sid: str) -> Candidate:
     )
 
 
-def _pending(seq: int, entry: Mapping[str, Any]) -> Pending:
-    body = entry.get("message")
+def _pending(seq: int, raw: object) -> Pending:
+    entry = _map(raw)
     return Pending(
         seq=seq,
         sid=_str(entry.get("sid")),
         received_at=_int(entry.get("received_at")),
-        message=InboundMessage.from_dict(body) if isinstance(body, Mapping) else None,
+        message=_message(entry.get("message")),
         body_ref=_str(entry.get("body_ref")),
     )
+
+
+def _message(raw: object) -> InboundMessage | None:
+    """One odd entry must not keep the whole conversation from being read, for ever."""
+    if not isinstance(raw, Mapping):
+        return None
+    try:
+        return InboundMessage.from_dict(raw)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _outbox(raw: object) -> Outbox | None:
@@ -210,7 +225,8 @@ def _outbox(raw: object) -> Outbox | None:
         turn_id=_str(raw.get("turn_id")),
         kind=_str(raw.get("kind")),
         seqs=tuple(_int(s) for s in _list(raw.get("seqs"))),
-        entries=tuple(dict(e) for e in _list(raw.get("entries"))),
+        # Callbacks know the entries by their place: an odd one keeps it.
+        entries=tuple(dict(_map(e)) for e in _list(raw.get("entries"))),
         at=_int(raw.get("at")),
         reason=_str(raw.get("reason")),
         summary=_str(raw.get("summary")),
@@ -225,7 +241,7 @@ def _str(value: object) -> str:
 def _int(value: Any) -> int:
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0
 
 

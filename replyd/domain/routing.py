@@ -26,14 +26,26 @@ class UnknownSenderPolicy:
 
 @dataclass(frozen=True, slots=True)
 class OptOutWords:
+    """What Twilio says of a message (`OptOutType`) goes before these words, STOP before START: a
+    message is never both."""
+
     stop: tuple[str, ...] = ("STOP",)
     start: tuple[str, ...] = ("START",)
 
     def is_stop(self, message: InboundMessage) -> bool:
-        return message.param("OptOutType") == "STOP" or text.is_word(message.body, self.stop)
+        said = _opt_out_type(message)
+        return said == "STOP" if said else text.is_word(message.body, self.stop)
 
     def is_start(self, message: InboundMessage) -> bool:
-        return message.param("OptOutType") == "START" or text.is_word(message.body, self.start)
+        said = _opt_out_type(message)
+        if said:
+            return said == "START"
+        return text.is_word(message.body, self.start) and not self.is_stop(message)
+
+
+def _opt_out_type(message: InboundMessage) -> str:
+    said = message.param("OptOutType").upper()
+    return said if said in ("STOP", "START") else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +67,11 @@ def choose(candidates: Iterable[Candidate], business: str) -> Route | None:
     every = list(candidates)
     ours = [c for c in every if address.bare(c.company_tel) == business]
     ours = ours or [c for c in every if not c.company_tel]
-    if not ours:
+    # Whatever has become of its `company_tel` since, or of the other records.
+    accepted = [c for c in every if c.seen]
+    if not (accepted or ours):
         return None
-    target = max(ours, key=lambda c: (c.seen, c.created_at, c.conversation_id))
+    target = max(accepted or ours, key=lambda c: (c.created_at, c.conversation_id))
     return Route(target, tuple(c for c in ours if c.key != target.key))
 
 

@@ -187,8 +187,9 @@ def commit(
 ) -> Step:
     """Settle the turn. `entries` go to the history; `outbox.delivery` is what callbacks were seen
     to have written, and the step is refused when they have written more since."""
+    history = tuple(dict(e) for e in entries)
     actions: list[Action] = [
-        Append((r.MESSAGES,), tuple(dict(e) for e in entries)),
+        *([Append((r.MESSAGES,), history)] if history else []),
         Set((r.STATUS,), status),
         Set((r.UPDATED_AT,), r.iso(now)),
         Set((r.LAST_TURN,), outbox.turn_id),

@@ -1,15 +1,21 @@
 """The bodies of queue messages, on both queues: JSON, versioned."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
-from replyd.domain.messages import ConversationKey, InboundMessage
+from replyd.domain.address import is_address
+from replyd.domain.messages import ConversationKey, InboundMessage, texts
 from replyd.domain.record import iso
 from replyd.errors import PoisonMessage
 
 VERSION = 1
+
+# Looser than Twilio's, as other handlers may name their messages otherwise, yet a name that the
+# record can keep.
+_SID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +82,15 @@ class BodyCodec:
 
     def decode(self, body: str) -> Wakeup | Foreign:
         """Raises PoisonMessage, without any of the body's content, when it cannot be read."""
+        # `from None`: an error of the parser carries the body, and may be logged.
         try:
-            data = json.loads(body)
-        except ValueError as error:
-            raise PoisonMessage("the body is not JSON") from error
+            return self._decode(json.loads(body))
+        except ValueError:
+            raise PoisonMessage("the body is not JSON") from None
+        except RecursionError:
+            raise PoisonMessage("the body is nested too deeply") from None
+
+    def _decode(self, data: Any) -> Wakeup | Foreign:
         if not isinstance(data, dict):
             raise PoisonMessage("the body is not a JSON object")
         if data.get("version", VERSION) != VERSION:
@@ -87,45 +98,56 @@ class BodyCodec:
         if "seq" in data:
             return self._wakeup(data)
         if isinstance(data.get("twilio_message"), dict):
-            return Foreign(_texts(data["twilio_message"]))
+            return Foreign(_cleaned(texts(data["twilio_message"])))
         if isinstance(data.get("message"), dict):
-            try:
-                message = InboundMessage.from_dict(_texts_within(data["message"]))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise PoisonMessage("`message` is not in the documented shape") from error
+            message = _message(_cleaned(data["message"]))
             return Foreign(message.params, message)
         raise PoisonMessage("the body has neither `seq`, `message` nor `twilio_message`")
 
     def _wakeup(self, data: Mapping[str, Any]) -> Wakeup:
         key, seq = data.get("key"), data["seq"]
-        if not isinstance(key, dict) or not isinstance(seq, int):
+        # `true` is an int in Python.
+        if not isinstance(key, dict) or not isinstance(seq, int) or isinstance(seq, bool):
             raise PoisonMessage("`key` or `seq` is missing or of the wrong type")
-        partition, sort = key.get(self.partition_key), key.get(self.sort_key, "")
-        if not isinstance(partition, str) or not isinstance(sort, str) or not partition:
-            raise PoisonMessage(
-                f"`key` has no {self.partition_key}"
-                + (f" and {self.sort_key}" if self.sort_key else "")
-            )
+        if seq < 1:
+            raise PoisonMessage("`seq` is not positive")
+        partition = key.get(self.partition_key)
+        if not _is_key(partition):
+            raise PoisonMessage(f"`key` has no {self.partition_key}")
+        sort = key.get(self.sort_key) if self.sort_key else None
+        if self.sort_key and not _is_key(sort):
+            raise PoisonMessage(f"`key` has no {self.sort_key}")
         message = data.get("message")
         sid = message.get("sid", "") if isinstance(message, dict) else ""
-        return Wakeup(ConversationKey(partition, sort), seq, str(sid))
+        item_key = ConversationKey(partition, sort if _is_key(sort) else "")
+        return Wakeup(item_key, seq, sid if isinstance(sid, str) else "")
 
 
-def _texts(params: Mapping[str, Any]) -> dict[str, str | list[str]]:
-    """Parameters as texts that DynamoDB can store: lone surrogates become `?`."""
-    return {
-        _clean(name): [_clean(v) for v in value] if isinstance(value, list) else _clean(value)
-        for name, value in params.items()
-    }
+def _is_key(value: object) -> TypeGuard[str]:
+    """Whether the table can have it as a key: a text, not empty, without lone surrogates."""
+    return isinstance(value, str) and value != "" and _clean(value) == value
 
 
-def _texts_within(value: Any) -> Any:
+def _message(data: Mapping[str, Any]) -> InboundMessage:
+    try:
+        message = InboundMessage.from_dict(data)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise PoisonMessage("`message` is not in the documented shape") from None
+    if not (is_address(message.sender) and is_address(message.recipient)):
+        raise PoisonMessage("`message` has a `from` or `to` that is no address")
+    if _SID.fullmatch(message.sid) is None:
+        raise PoisonMessage("`message` has a `sid` that is none")
+    return message
+
+
+def _cleaned(value: Any) -> Any:
+    """With texts that DynamoDB can store: lone surrogates become `?`."""
     if isinstance(value, dict):
-        return {_clean(k): _texts_within(v) for k, v in value.items()}
+        return {_clean(k): _cleaned(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_texts_within(v) for v in value]
+        return [_cleaned(v) for v in value]
     return _clean(value) if isinstance(value, str) else value
 
 
-def _clean(value: object) -> str:
-    return str(value).encode("utf-8", "replace").decode("utf-8")
+def _clean(value: str) -> str:
+    return value.encode("utf-8", "replace").decode("utf-8")

@@ -4,13 +4,14 @@ What a stranger sends is neither echoed nor logged, and costs at most one signat
 """
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 import structlog
 from aiohttp import web
+from aiohttp.http import HttpProcessingError, HttpVersion11
 
 from replyd.domain.callback import STATUS_PATH
 from replyd.domain.events import RequestRefused
@@ -28,10 +29,22 @@ MAX_FIELDS = 200
 # Twilio gives up after 15 s.
 DURABLE_WITHIN_SECONDS = 10.0
 RETRY_AFTER_SECONDS = "5"
+# Longer than the 60 s that nginx and AWS's load balancers keep an idle connection: a POST that
+# meets its end is lost, and they do not repeat it.
+KEEPALIVE_SECONDS = 75.0
+# A refusal does not wait for the body. Closing at once would reset the connection, which can take
+# the answer with it, so what still comes is thrown away for this long.
+LINGER_SECONDS = 1.0
+# What `stop` gives the last answers to be written.
+CLOSE_SECONDS = 2.0
 
 _EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
+_TWIML_TYPE = "text/xml; charset=utf-8"
+_TEXT_TYPE = "text/plain; charset=utf-8"
+# The states of a message on its way in: no delivery report has them.
+_INBOUND_STATES = ("", "received", "receiving")
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
 
 class Refusal(Exception):
@@ -60,6 +73,7 @@ class WebhookServer:
         max_inflight: int,
         header_timeout_seconds: float,
         body_timeout_seconds: float,
+        durable_within_seconds: float = DURABLE_WITHIN_SECONDS,
     ) -> None:
         self._channel = channel
         self._accept = accept
@@ -71,24 +85,21 @@ class WebhookServer:
         self._max_inflight = max_inflight
         self._header_timeout = header_timeout_seconds
         self._body_timeout = body_timeout_seconds
+        self._durable_within = durable_within_seconds
+        self._handlers: Mapping[str, Handler] = {
+            INBOUND_PATH: self._inbound,
+            STATUS_PATH: self._status,
+        }
         self.inflight = 0
-        self._runner: web.AppRunner | None = None
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._runner: web.ServerRunner | None = None
 
     async def start(self) -> None:
         """Raises OSError when the address cannot be listened on."""
-        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[self._guard])
-        app.router.add_post(INBOUND_PATH, self._inbound)
-        app.router.add_post(STATUS_PATH, self._status)
-        app.on_response_prepare.append(_name_no_versions)
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            logger=_silent_logger(),
-            # Also ends a connection whose headers do not come.
-            keepalive_timeout=self._header_timeout,
-            handler_cancellation=False,
-            shutdown_timeout=DURABLE_WITHIN_SECONDS + 2,
-        )
+        server = _Server(self._respond, self._malformed, self._header_timeout)
+        self._runner = web.ServerRunner(server, shutdown_timeout=CLOSE_SECONDS)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self.port, backlog=1024)
         await site.start()
@@ -96,41 +107,65 @@ class WebhookServer:
 
     async def stop(self) -> None:
         """Stops listening, waits for requests under way."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._runner is None:
+            return
+        self._stopping = True
+        for site in self._runner.sites:
+            await site.stop()
+        # aiohttp's own shutdown reads no further, so bodies that are half here come first.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._durable_within + CLOSE_SECONDS):
+                await self._idle.wait()
+        await self._runner.cleanup()
 
-    @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _respond(self, request: web.BaseRequest) -> web.Response:
+        # The path as it came: anything but its plain form was not what Twilio was told to call.
+        path = request.raw_path.partition("?")[0]
+        handler = self._handlers.get(path)
         headers: dict[str, str] = {}
         try:
-            if self.inflight >= self._max_inflight:
-                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded")
-            self.inflight += 1
-            try:
-                return await handler(request)
-            finally:
-                self.inflight -= 1
+            if handler is None:
+                raise Refusal(HTTPStatus.NOT_FOUND, "no_route")
+            if request.method != "POST":
+                headers["Allow"] = "POST"
+                raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "no_route")
+            with self._counted():
+                response = await handler(request)
         except Refusal as refusal:
-            status, reason = refusal.status, refusal.reason
-        except web.HTTPRequestEntityTooLarge:
-            status, reason = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"
-        except web.HTTPException as error:
-            status, reason = HTTPStatus(error.status), "no_route"
-            headers = {k: v for k, v in error.headers.items() if k == "Allow"}
+            response = self._refused(path if handler else "other", refusal, headers)
         except Exception:  # noqa: BLE001 - a bug must be seen, and Twilio must deliver again
             _log.exception("a webhook ended with a bug")
-            status, reason = HTTPStatus.SERVICE_UNAVAILABLE, "bug"
-        endpoint = request.path if request.path in (INBOUND_PATH, STATUS_PATH) else "other"
-        self._telemetry.emit(RequestRefused(endpoint, status.value, reason))
-        if status is HTTPStatus.SERVICE_UNAVAILABLE:
-            headers["Retry-After"] = RETRY_AFTER_SECONDS
-        response = web.Response(status=status, text=f"{status.phrase}\n", headers=headers)
-        if not request.content.is_eof():
-            # Do not read on what nobody will look at.
+            bug = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "bug")
+            response = self._refused(path, bug, headers)
+        if self._stopping or not request.content.is_eof():
             response.force_close()
         return response
 
-    async def _inbound(self, request: web.Request) -> web.Response:
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        if self.inflight >= self._max_inflight:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded")
+        self.inflight += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self.inflight -= 1
+            if not self.inflight:
+                self._idle.set()
+
+    def _refused(self, endpoint: str, refusal: Refusal, headers: dict[str, str]) -> web.Response:
+        status = refusal.status
+        self._telemetry.emit(RequestRefused(endpoint, status.value, refusal.reason))
+        if status is HTTPStatus.SERVICE_UNAVAILABLE:
+            headers["Retry-After"] = RETRY_AFTER_SECONDS
+        headers["Content-Type"] = _TEXT_TYPE
+        return _answer(status, f"{status.phrase}\n".encode(), headers)
+
+    def _malformed(self) -> web.Response:
+        return self._refused("other", Refusal(HTTPStatus.BAD_REQUEST, "bad_http"), {})
+
+    async def _inbound(self, request: web.BaseRequest) -> web.Response:
         started = asyncio.get_running_loop().time()
         params = await self._authentic_params(request)
         try:
@@ -138,33 +173,35 @@ class WebhookServer:
         except ValueError:
             raise Refusal(HTTPStatus.BAD_REQUEST, "not_a_message") from None
         try:
-            async with asyncio.timeout(DURABLE_WITHIN_SECONDS):
+            async with asyncio.timeout(self._durable_within):
                 await self._accept(message)
         except ReplydError:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "not_durable") from None
         except TimeoutError:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too_slow") from None
         self._observe_ack(asyncio.get_running_loop().time() - started)
-        return web.Response(body=_EMPTY_TWIML, content_type="text/xml", charset="utf-8")
+        return _answer(HTTPStatus.OK, _EMPTY_TWIML, {"Content-Type": _TWIML_TYPE})
 
-    async def _status(self, request: web.Request) -> web.Response:
+    async def _status(self, request: web.BaseRequest) -> web.Response:
         params = await self._authentic_params(request)
-        if "MessageStatus" not in params and "SmsStatus" not in params:
+        state = params.get("MessageStatus") or params.get("SmsStatus") or ""
+        if state in _INBOUND_STATES:
+            # Also a message sent here by mistake, which a 204 would lose without a trace.
             raise Refusal(HTTPStatus.BAD_REQUEST, "not_a_status")
-        query = _grouped(list(request.query.items()))
+        query = _grouped(_fields(request.raw_path.partition("?")[2]))
         try:
-            async with asyncio.timeout(DURABLE_WITHIN_SECONDS):
+            async with asyncio.timeout(self._durable_within):
                 await self._track(params, query)
         except (ReplydError, TimeoutError):
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "not_durable") from None
-        return web.Response(status=HTTPStatus.NO_CONTENT)
+        return _answer(HTTPStatus.NO_CONTENT)
 
-    async def _authentic_params(self, request: web.Request) -> dict[str, str | list[str]]:
+    async def _authentic_params(self, request: web.BaseRequest) -> dict[str, str | list[str]]:
         """The parameters, once they are known to come from a configured account."""
         signature = request.headers.get("X-Twilio-Signature", "")
         if not signature:
             raise Refusal(HTTPStatus.FORBIDDEN, "no_signature")
-        fields = _fields(await self._body(request))
+        fields = _fields((await self._body(request)).decode("utf-8", "replace"))
         account_sid = next((v for name, v in fields if name == "AccountSid"), "")
         if not self._channel.knows_account(account_sid):
             raise Refusal(HTTPStatus.FORBIDDEN, "unknown_account")
@@ -178,28 +215,37 @@ class WebhookServer:
             raise Refusal(HTTPStatus.FORBIDDEN, "bad_signature")
         return _grouped(fields)
 
-    async def _body(self, request: web.Request) -> bytes:
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        too_large = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large")
         if (request.content_length or 0) > MAX_BODY_BYTES:
-            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large")
+            raise too_large
+        body = bytearray()
         try:
             async with asyncio.timeout(self._body_timeout):
-                return await request.read()
+                if _waits_for_100(request):
+                    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                async for chunk in request.content.iter_any():
+                    body += chunk
+                    if len(body) > MAX_BODY_BYTES:
+                        raise too_large
         except TimeoutError:
             raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "body_too_slow") from None
-        except (ConnectionError, web.RequestPayloadError):
+        except (OSError, web.RequestPayloadError, HttpProcessingError):
+            # The client went away, or what it sends is no HTTP.
             raise Refusal(HTTPStatus.BAD_REQUEST, "broken_body") from None
+        return bytes(body)
 
 
-def _fields(body: bytes) -> list[tuple[str, str]]:
+def _waits_for_100(request: web.BaseRequest) -> bool:
+    expect = request.headers.get("Expect", "").lower()
+    return expect == "100-continue" and request.version >= HttpVersion11
+
+
+def _fields(form: str) -> list[tuple[str, str]]:
     """Every parameter as sent, in order. What is not UTF-8 becomes a replacement character, which
     no signature matches."""
     try:
-        return parse_qsl(
-            body.decode("utf-8", "replace"),
-            keep_blank_values=True,
-            max_num_fields=MAX_FIELDS,
-            errors="replace",
-        )
+        return parse_qsl(form, keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="replace")
     except ValueError:
         raise Refusal(HTTPStatus.BAD_REQUEST, "too_many_fields") from None
 
@@ -218,13 +264,104 @@ def _grouped(fields: list[tuple[str, str]]) -> dict[str, str | list[str]]:
     return params
 
 
-async def _name_no_versions(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Server"] = "replyd"
+def _answer(
+    status: HTTPStatus, body: bytes | None = None, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    # aiohttp would name itself, Python and their versions.
+    return web.Response(status=status, body=body, headers={**(headers or {}), "Server": "replyd"})
 
 
-def _silent_logger() -> logging.Logger:
-    """aiohttp logs what it cannot parse, with the bytes: a stranger must not write our log."""
-    logger = logging.getLogger("replyd.http")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
-    return logger
+# --- connections -------------------------------------------------------------------------------
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's, except that HTTP it cannot read is answered in fixed words and not logged, and
+    that the headers of every request have a deadline."""
+
+    __slots__ = ("_deadline", "_header_timeout", "_malformed", "_serving")
+
+    def __init__(
+        self, server: "_Server", malformed: Callable[[], web.Response], header_timeout: float
+    ) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type] # no access log, as documented
+            keepalive_timeout=max(KEEPALIVE_SECONDS, header_timeout),
+            lingering_time=LINGER_SECONDS,
+            # Twilio does not compress: other bodies are not worth the memory they could grow to.
+            auto_decompress=False,
+        )
+        self._malformed = malformed
+        self._header_timeout = header_timeout
+        self._deadline: asyncio.TimerHandle | None = None
+        self._serving = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._serving and self._deadline is None:
+            self._expect_headers()
+        super().data_received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._cancel_deadline()
+        super().connection_lost(exc)
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Around a request whose headers have come."""
+        self._cancel_deadline()
+        self._serving = True
+        try:
+            yield
+        finally:
+            self._serving = False
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,  # noqa: ARG002
+        exc: BaseException | None = None,  # noqa: ARG002
+        message: str | None = None,  # noqa: ARG002 - it quotes what came
+    ) -> web.StreamResponse:
+        """Only for HTTP that cannot be read: `_respond` lets no error out."""
+        if request.writer.output_size > 0:
+            raise ConnectionError
+        response = self._malformed()
+        response.force_close()
+        return response
+
+    def _expect_headers(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(self._header_timeout, self.force_close)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class _Server(web.Server):
+    """aiohttp's low-level server with our connections: no routing, no `Expect`, nothing that
+    would answer before `respond`."""
+
+    def __init__(
+        self, respond: Handler, malformed: Callable[[], web.Response], header_timeout: float
+    ) -> None:
+        # A message that is being made durable stays so when the client hangs up.
+        super().__init__(self._serve, handler_cancellation=False)
+        self._respond = respond
+        self._malformed = malformed
+        self._header_timeout = header_timeout
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, self._malformed, self._header_timeout)
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        assert isinstance(connection, _Connection)
+        with connection.serving():
+            return await self._respond(request)

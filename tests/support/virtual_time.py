@@ -14,7 +14,8 @@ class _JumpingSelector(selectors.SelectSelector):
             return ready
         if timeout is None:
             raise RuntimeError("every task waits, and nothing is scheduled that could wake one")
-        self.now += timeout
+        # Never by nothing: a step below a float's precision would stand still for ever.
+        self.now += max(timeout, 1e-6)
         return []
 
 

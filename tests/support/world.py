@@ -13,8 +13,6 @@ from replyd.adapters.memory import (
     MemoryChannel,
     MemoryHandoffQueue,
     MemoryModel,
-    MemoryQueue,
-    MemoryStore,
     Recorder,
 )
 from replyd.domain import record
@@ -29,6 +27,7 @@ from replyd.flows.answer_conversation import AnswerConversation
 from replyd.flows.workbench import Workbench
 from replyd.runtime.buffer import Buffer
 from replyd.runtime.consumer import Consumer
+from tests.support.faults import FaultyQueue, FaultyStore, Wires
 
 CUSTOMER = "+447700900001"
 BUSINESS = "+447700900100"
@@ -56,6 +55,7 @@ class Worker:
     answer: AnswerConversation
     buffer: Buffer
     consumer: Consumer
+    wires: Wires
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self) -> None:
@@ -82,8 +82,8 @@ class World:
         policy: TurnPolicy | None = None,
         unknown: UnknownSenderPolicy | None = None,
     ) -> None:
-        self.store = MemoryStore()
-        self.queue = MemoryQueue()
+        self.store = FaultyStore()
+        self.queue = FaultyQueue()
         self.handoffs = MemoryHandoffQueue()
         self.model = MemoryModel()
         self.channel = MemoryChannel()
@@ -111,10 +111,12 @@ class World:
         number = len(self.workers) + 1
         ids = CountingIds(f"w{number}")
         codec = BodyCodec()
+        wires = Wires()
+        store, queue = wires.to(self.store), wires.to(self.queue)
         bench = Workbench(
-            store=self.store,
-            handoffs=self.handoffs,
-            model=self.model,
+            store=store,
+            handoffs=wires.to(self.handoffs),
+            model=wires.to(self.model),
             channel=self.channel,
             clock=self.clock,
             ids=ids,
@@ -129,7 +131,7 @@ class World:
         answer = AnswerConversation(bench)
         buffer = Buffer(
             answer=answer,
-            wakeups=self.queue,
+            wakeups=queue,
             clock=self.clock,
             ids=ids,
             telemetry=self.telemetry,
@@ -139,8 +141,8 @@ class World:
             heartbeat_seconds=10,
         )
         accept = AcceptMessage(
-            store=self.store,
-            wakeups=self.queue,
+            store=store,
+            wakeups=queue,
             channel=self.channel,
             clock=self.clock,
             telemetry=self.telemetry,
@@ -152,7 +154,7 @@ class World:
             new_key=ConversationKey,
         )
         consumer = Consumer(
-            wakeups=self.queue,
+            wakeups=queue,
             buffer=buffer,
             codec=codec,
             channel=self.channel,
@@ -160,7 +162,7 @@ class World:
             ids=ids,
             telemetry=self.telemetry,
         )
-        self.workers.append(Worker(accept, answer, buffer, consumer))
+        self.workers.append(Worker(accept, answer, buffer, consumer, wires))
         return self.workers[-1]
 
     @asynccontextmanager
@@ -172,6 +174,16 @@ class World:
         finally:
             for worker in self.workers:
                 await worker.stop()
+
+    async def crash(self, worker: Worker) -> None:
+        """The process is gone: its lease and its wake-ups stay as they are."""
+        worker.wires.cut = True
+        entries = worker.buffer._entries.values()
+        tasks = worker.tasks + [entry.task for entry in entries if entry.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.workers.remove(worker)
 
     def item(self, key: ConversationKey = KEY) -> dict[str, Any]:
         return self.store.items[key]

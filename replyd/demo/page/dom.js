@@ -24,6 +24,13 @@ export function setIcon(svg, symbol) {
   setAttr(svg.firstElementChild, "href", `#${symbol}`);
 }
 
+/** The sign in front of what is not text. */
+export function setKind(svg, kind) {
+  const known = ["location", "image", "voice"].includes(kind);
+  setAttr(svg, "hidden", known ? null : "");
+  if (known) setIcon(svg, `i-${kind}`);
+}
+
 /** One child of `parent` per item, in order; a child is found again by its item's key. */
 export function keyed(parent, items, keyOf, create, update) {
   const known = (parent.children_by_key ??= new Map());

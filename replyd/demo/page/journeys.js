@@ -1,6 +1,6 @@
 // The journey of each turn, and the handoff queue.
 
-import { $, clockTime, duration, fromTemplate, keyed, plural, seconds, setAttr, setIcon, setText, stopTicking, tick, words } from "./dom.js";
+import { $, clockTime, duration, fromTemplate, keyed, plural, seconds, setAttr, setIcon, setKind, setText, stopTicking, tick, words } from "./dom.js";
 
 const NAMES = {
   accepted: "Accepted", window: "Window", claimed: "Claimed", model: "Model", sent: "Sent",
@@ -42,6 +42,7 @@ function update(element, journey, nameOf) {
   keyed($(".burst", element), messages, (m) => m.sid, () => fromTemplate("line"), (line, m) => {
     const later = m.at - messages[0].at;
     setText($(".text", line), m.text ?? m.sid);
+    setKind($(".kind", line), m.kind);
     setText($("time", line), m === messages[0] ? clockTime(m.at) : `+${(later / 1000).toFixed(1)} s`);
     setAttr(line, "title", m.repeats ? `delivered ${m.repeats + 1} times, counted once` : m.sid);
   });
@@ -156,6 +157,7 @@ export function renderQueue(root, items, nameOf) {
     setAttr(row, "data-reason", item.reason);
     setText($("strong", row), item.name || nameOf(item.from));
     setText($(".text", row), item.body || "(no text)");
+    setKind($(".kind", row), item.kind);
     setText($("time", row), clockTime(item.at));
     setAttr(row, "title", `${item.from} · ${item.conversation_id}`);
   });

@@ -1,11 +1,11 @@
 // The customers' phones.
 
-import { $, bare, duration, fromTemplate, hourMinute, keyed, plural, seconds, setAttr, setIcon, setText, stopTicking, tick, words } from "./dom.js";
+import { $, bare, duration, fromTemplate, hourMinute, keyed, plural, seconds, setAttr, setIcon, setKind, setText, stopTicking, tick, words } from "./dom.js";
 
 const BURSTS = [
   ["Hi there!", "Are you open on Sunday?", "And is there parking nearby?"],
-  ["Quick question", "Can I move my booking to Friday?", "Around 4 pm would be great"],
-  ["Hello 👋", "I got your message", "What does the yearly plan cost?"],
+  ["Quick question", "Can I still add to my order?", "How much is a croissant?"],
+  ["Hello 👋", "Yes please, keep it for me!", "Do you deliver as well?"],
 ];
 const BURST_GAP_MS = 700;
 
@@ -19,7 +19,6 @@ const STATUS = {
   user_reply_received: "Message received", ai_response_sent: "Answered by AI",
   handed_to_human: "With a person", reply_failed: "Reply failed",
 };
-const KINDS = ["location", "image", "voice"];
 
 export function renderPhones(root, customers, journeys, say, setHandoff, announce) {
   setAttr(root, "data-count", Math.min(customers.length, 4));
@@ -153,10 +152,7 @@ function createBubble(message) {
 function updateBubble(bubble, message) {
   setText($(".text", bubble), message.text);
   setText($("time", bubble), hourMinute(message.at));
-  const kind = $(".kind", bubble);
-  const icon = KINDS.includes(message.kind) ? message.kind : null;
-  setAttr(kind, "hidden", icon === null ? "" : null);
-  if (icon) setIcon(kind, `i-${icon}`);
+  setKind($(".kind", bubble), message.kind);
   const [symbol, label] = TICKS[message.state] ?? ["t-one", message.state];
   const ticks = $(".ticks", bubble);
   setIcon(ticks, symbol);

@@ -1,0 +1,79 @@
+"""The in-memory twins with faults put in: an answer that is lost, or a call that fails."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from replyd.adapters.memory import MemoryQueue, MemoryStore
+from replyd.domain.expressions import Step, StepResult
+from replyd.domain.messages import ConversationKey
+from replyd.errors import DependencyError
+from replyd.ports import Received
+
+
+class FaultyStore(MemoryStore):
+    """`fail_before[step]`: raised and nothing happens; `lose_after[step]`: it happens, and the
+    error is raised. One error for each call, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fail_before: dict[str, list[DependencyError]] = defaultdict(list)
+        self.lose_after: dict[str, list[DependencyError]] = defaultdict(list)
+
+    async def apply(self, key: ConversationKey, step: Step) -> StepResult:
+        if self.fail_before[step.name]:
+            raise self.fail_before[step.name].pop(0)
+        result = await super().apply(key, step)
+        if self.lose_after[step.name]:
+            raise self.lose_after[step.name].pop(0)
+        return result
+
+
+class FaultyQueue(MemoryQueue):
+    """`fail[operation]`: raised instead of the call; one error for each, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fail: dict[str, list[DependencyError]] = defaultdict(list)
+
+    async def send(self, body: str, delay_seconds: int) -> None:
+        self._maybe("send")
+        await super().send(body, delay_seconds)
+
+    async def receive(self) -> Sequence[Received]:
+        self._maybe("receive")
+        return await super().receive()
+
+    async def delete(self, messages: Sequence[Received]) -> None:
+        self._maybe("delete")
+        await super().delete(messages)
+
+    def _maybe(self, operation: str) -> None:
+        if self.fail[operation]:
+            raise self.fail[operation].pop(0)
+
+
+class Wires:
+    """A worker's connections. Once `cut`, nothing that it sends arrives and no answer comes."""
+
+    cut = False
+
+    def to(self, target: Any) -> Any:
+        return _Wire(self, target)
+
+
+class _Wire:
+    def __init__(self, wires: Wires, target: Any) -> None:
+        self._wires = wires
+        self._target = target
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._target, name)
+
+        async def call(*args: Any) -> Any:
+            if self._wires.cut:
+                await asyncio.Future()
+            return await method(*args)
+
+        return call
