@@ -112,7 +112,8 @@ class AcceptMessage:
 
     async def _wake(self, message: InboundMessage, route: Route, staged: turn.Staged) -> None:
         target, now = route.target, self._clock.now()
-        silent = target.handoff or route.opted_out or self._words.is_stop(message)
+        opted_out = route.opted_out and not self._words.is_start(message)
+        silent = target.handoff or opted_out or self._words.is_stop(message)
         closes_at = (
             0
             if silent

@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
+import structlog
+
 from replyd.domain.events import DependencyFailed, Event, ModelAnswered, PartSent
 from replyd.errors import ReplydError
 from replyd.ports import Clock
 
-_PROBE_SECONDS = 3.0
+_log = structlog.get_logger("replyd")
+
+PROBE_SECONDS = 3.0
 _PROBE_KEPT_SECONDS = 2.0
 # A vendor that failed counts as down until it answers again, or for this long.
 _FAILURE_KEPT_SECONDS = 60.0
@@ -18,9 +22,16 @@ class Health:
 
     `probes`: by dependency, a cheap request that raises when it cannot be used."""
 
-    def __init__(self, clock: Clock, probes: Mapping[str, Callable[[], Awaitable[object]]]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        probes: Mapping[str, Callable[[], Awaitable[object]]],
+        *,
+        probe_seconds: float = PROBE_SECONDS,
+    ) -> None:
         self._clock = clock
         self._probes = probes
+        self._probe_seconds = probe_seconds
         self._failed: dict[str, tuple[float, str]] = {}
         self._probed: tuple[float, dict[str, str]] = (float("-inf"), {})
         self._probing = asyncio.Lock()
@@ -49,7 +60,9 @@ class Health:
         async with self._probing:
             at, problems = self._probed
             if self._clock.elapsed() - at > _PROBE_KEPT_SECONDS:
-                answers = await asyncio.gather(*map(_reason, self._probes.values()))
+                answers = await asyncio.gather(
+                    *(_reason(probe, self._probe_seconds) for probe in self._probes.values())
+                )
                 problems = {
                     name: reason
                     for name, reason in zip(self._probes, answers, strict=True)
@@ -59,12 +72,15 @@ class Health:
             return problems
 
 
-async def _reason(probe: Callable[[], Awaitable[object]]) -> str:
+async def _reason(probe: Callable[[], Awaitable[object]], seconds: float) -> str:
     try:
-        async with asyncio.timeout(_PROBE_SECONDS):
+        async with asyncio.timeout(seconds):
             await probe()
     except TimeoutError:
-        return f"did not answer within {_PROBE_SECONDS:.0f} s"
+        return f"did not answer within {seconds:g} s"
     except ReplydError as error:
         return str(error)
+    except Exception:  # noqa: BLE001 - whoever asks wants to know all the same
+        _log.exception("a probe ended with a bug")
+        return "its check ended with a bug, see the log"
     return ""

@@ -122,6 +122,7 @@ class WebhookServer:
         # The path as it came: anything but its plain form was not what Twilio was told to call.
         path = request.raw_path.partition("?")[0]
         handler = self._handlers.get(path)
+        endpoint = path if handler else "other"
         headers: dict[str, str] = {}
         try:
             if handler is None:
@@ -132,11 +133,11 @@ class WebhookServer:
             with self._counted():
                 response = await handler(request)
         except Refusal as refusal:
-            response = self._refused(path if handler else "other", refusal, headers)
+            response = self._refused(endpoint, refusal, headers)
         except Exception:  # noqa: BLE001 - a bug must be seen, and Twilio must deliver again
             _log.exception("a webhook ended with a bug")
             bug = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "bug")
-            response = self._refused(path, bug, headers)
+            response = self._refused(endpoint, bug, headers)
         if self._stopping or not request.content.is_eof():
             response.force_close()
         return response
@@ -328,7 +329,7 @@ class _Connection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - it quotes what came
     ) -> web.StreamResponse:
         """Only for HTTP that cannot be read: `_respond` lets no error out."""
-        if request.writer.output_size > 0:
+        if request.writer.output_size > 0:  # no second answer into the first
             raise ConnectionError
         response = self._malformed()
         response.force_close()

@@ -343,3 +343,13 @@ async def test_a_drain_that_runs_out_of_time_gives_the_turn_to_another_at_once()
         await asyncio.sleep(5)
         assert len(world.channel.accepted) == 1
     assert world.queue.messages == {}
+
+
+async def test_the_window_of_a_start_message_is_not_closed_by_the_opt_out_it_ends() -> None:
+    world = World()
+    world.converse(reply_opted_out="2026-11-22T10:00:00.000Z")
+    async with world.running() as worker:
+        await worker.accept(message(1, "START"))
+        assert world.queue.sent[0][1] == 2
+        await asyncio.sleep(20)
+    assert world.store.applied == ["stage", "claim", "intend_reply", "commit"]

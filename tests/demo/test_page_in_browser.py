@@ -1,0 +1,192 @@
+"""The demo as a visitor meets it: the real process, in headless Chromium."""
+
+import os
+import re
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.demo.running import Demo, running_demo
+
+try:
+    from playwright.async_api import Locator, Page, async_playwright, expect
+except ImportError:
+    pytest.skip("playwright is missing: pip install 'replyd[dev]'", allow_module_level=True)
+
+CHROMIUM = os.environ.get("REPLYD_TEST_CHROMIUM", "/usr/bin/chromium")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+LEE, ANA, MAYA = "+447700900001", "+447700900002", "US.MILLLANE8F3K2"
+PICTURE = Path(__file__).parents[2] / "docs" / "demo.png"
+# A window and an answer take 5 s; a busy machine takes longer.
+PATIENCE_MS = 20_000
+
+pytestmark = pytest.mark.skipif(
+    not Path(CHROMIUM).exists(),
+    reason=f"no Chromium at {CHROMIUM}: install one, or name it in REPLYD_TEST_CHROMIUM",
+)
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Demo]:
+    """One for all tests here, which use a customer each. Ctrl-C ends it without a word."""
+    with running_demo() as demo:
+        yield demo
+        assert demo.end(signal.SIGINT) == (0, "")
+
+
+@asynccontextmanager
+async def opened(
+    url: str, *, width: int = 1280, height: int = 900, scale: float = 1
+) -> AsyncIterator[Page]:
+    """The page, live. At the end it has logged no errors and asked nobody but the demo."""
+    problems: list[str] = []
+    asked: list[str] = []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = await browser.new_page(
+            viewport={"width": width, "height": height},
+            device_scale_factor=scale,
+            color_scheme="light",
+        )
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("console", lambda m: problems.append(m.text) if m.type != "log" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        await page.goto(url)
+        await expect(page.locator("#link-text")).to_have_text("live")
+        yield page
+        await browser.close()
+    assert problems == []
+    assert f"{url}events" in asked
+    assert [u for u in asked if not u.startswith((url, "data:"))] == []
+
+
+def phone(page: Page, address: str) -> Locator:
+    return page.get_by_test_id(f"phone-{address}")
+
+
+def replies(page: Page, address: str) -> Locator:
+    """Without the message that opened the conversation."""
+    return phone(page, address).get_by_test_id("bubble-out").and_(page.locator("li + li"))
+
+
+def journeys(page: Page, name: str) -> Locator:
+    """Newest first."""
+    return page.get_by_test_id("journey").filter(has=page.get_by_role("heading", name=name))
+
+
+async def send(page: Page, address: str, *texts: str) -> None:
+    box = phone(page, address).get_by_test_id("input")
+    for number, text in enumerate(texts, await sent(page, address).count() + 1):
+        await box.fill(text)
+        await box.press("Enter")
+        # Like a person, who sees it in the conversation before writing on.
+        await expect(sent(page, address)).to_have_count(number)
+
+
+def sent(page: Page, address: str) -> Locator:
+    return phone(page, address).get_by_test_id("bubble-in")
+
+
+async def has_happened(step: Locator) -> None:
+    await expect(step).to_have_attribute("data-state", "done", timeout=PATIENCE_MS)
+
+
+async def test_a_burst_gets_one_reply(demo: Demo) -> None:
+    burst = ("Hi there!", "Are you open on Sunday?", "And is there parking nearby?")
+    async with opened(demo.url) as page:
+        await send(page, LEE, *burst)
+        journey = journeys(page, "Lee")
+        window = journey.get_by_test_id("journey-step-window")
+        await expect(window).to_have_attribute("data-state", "active")
+        for name in ("accepted", "window", "claimed", "model", "sent", "recorded"):
+            await has_happened(journey.get_by_test_id(f"journey-step-{name}"))
+        await expect(journey.locator(".burst .text")).to_have_text(burst)
+        await expect(journey.locator(".state")).to_have_text("Replied")
+        # The one turn has taken all there was: no other reply can follow.
+        await expect(journey).to_have_count(1)
+        reply = replies(page, LEE)
+        await expect(reply).to_have_count(1)
+        await expect(reply.locator(".text")).to_contain_text("On Sundays we are open")
+        await expect(reply.locator(".text")).to_contain_text("parking behind it")
+        await expect(reply).to_have_attribute("data-state", "read", timeout=PATIENCE_MS)
+
+
+async def test_handing_over_silences_the_ai_until_handed_back(demo: Demo) -> None:
+    async with opened(demo.url) as page:
+        switch = phone(page, ANA).get_by_test_id("handoff-switch")
+        await switch.click()
+        await expect(switch).to_have_attribute("aria-checked", "true")
+        await expect(phone(page, ANA)).to_contain_text("The AI stays silent")
+        await send(page, ANA, "Can somebody call me?")
+        waiting = page.get_by_test_id("handoff-item")
+        await expect(waiting).to_have_count(1, timeout=PATIENCE_MS)
+        await expect(waiting).to_contain_text("Can somebody call me?")
+        await expect(waiting).to_contain_text("A person took over")
+        await has_happened(journeys(page, "Ana").get_by_test_id("journey-step-handed_over"))
+        await expect(replies(page, ANA)).to_have_count(0)
+
+        await switch.click()
+        await expect(switch).to_have_attribute("aria-checked", "false")
+        await send(page, ANA, "How much is a croissant?")
+        await has_happened(journeys(page, "Ana").first.get_by_test_id("journey-step-recorded"))
+        await expect(replies(page, ANA)).to_have_count(1)
+        await expect(replies(page, ANA)).to_contain_text("£2.10")
+        await expect(waiting).to_have_count(1)
+
+
+async def test_on_a_phones_width(demo: Demo) -> None:
+    async with opened(demo.url, width=360, height=780) as page:
+        await phone(page, MAYA).scroll_into_view_if_needed()
+        await phone(page, MAYA).get_by_test_id("voice").click()
+        await expect(sent(page, MAYA).locator(".text")).to_have_text("Voice note")
+        await expect(replies(page, MAYA)).to_have_count(1, timeout=PATIENCE_MS)
+        views = page.get_by_role("navigation", name="Views")
+        for name, shown in (
+            ("Journeys", journeys(page, "Maya")),
+            ("Handoff queue", page.get_by_test_id("handoff-queue")),
+            ("Phones", phone(page, MAYA)),
+        ):
+            await views.get_by_role("button", name=name).click()
+            await expect(shown).to_be_visible()
+            width = await page.evaluate("document.documentElement.scrollWidth")
+            assert width == 360, name
+
+
+async def test_the_picture(tmp_path: Path) -> None:
+    """A burst that was answered, a window that counts down, and one that people have. Replaces
+    the picture in the documentation only when asked to, so that tests leave no changes."""
+    wanted = os.environ.get("REPLYD_TEST_PICTURE") == "1"
+    picture = PICTURE if wanted else tmp_path / PICTURE.name
+    with running_demo() as demo:
+        async with opened(demo.url, height=816, scale=1.5) as page:
+            await phone(page, ANA).get_by_test_id("handoff-switch").click()
+            await expect(phone(page, ANA)).to_contain_text("The AI stays silent")
+            await send(page, ANA, "Can somebody call me about a wedding cake?")
+            await phone(page, ANA).get_by_test_id("input").fill("I would love one like this")
+            await phone(page, ANA).get_by_test_id("image").click()
+            await expect(page.get_by_test_id("handoff-item")).to_have_count(2, timeout=PATIENCE_MS)
+            await phone(page, LEE).get_by_test_id("burst").click()
+            await expect(replies(page, LEE)).to_have_attribute(
+                "data-state", "read", timeout=PATIENCE_MS
+            )
+            await phone(page, MAYA).get_by_test_id("burst").click()
+            await page.mouse.move(0, 0)
+            await expect(journeys(page, "Maya").locator(".burst .text")).to_have_count(3)
+            window = journeys(page, "Maya").get_by_test_id("journey-step-window")
+            await expect(window.locator(".value")).to_have_text(re.compile(r"[1-3]\.\d s"))
+            await page.screenshot(path=picture, animations="disabled")
+    image = picture.read_bytes()
+    assert image.startswith(b"\x89PNG")
+    assert int.from_bytes(image[16:20]) == 1280 * 1.5
+    assert 50_000 < len(image) < 400_000
