@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from replyd.adapters import aws
+from replyd.adapters.attribute_values import deserialize, serialize
 from replyd.domain import record
 from replyd.domain.expressions import (
     Action,
@@ -42,20 +41,8 @@ _EXPIRES_AT = "expires_at"
 _RETURNS = {"touched": "UPDATED_NEW", "item": "ALL_NEW", "nothing": "NONE"}
 
 
-class _Deserializer(TypeDeserializer):  # type: ignore[misc]
-    """Whole numbers as int: they are counted with and written back."""
-
-    def _deserialize_n(self, value: str) -> int | Decimal:
-        number = Decimal(value)
-        return int(number) if number == number.to_integral_value() else number
-
-
-_serialize = TypeSerializer().serialize
-_deserialize = _Deserializer().deserialize
-
-
 def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _deserialize(value) for name, value in attributes.items()}
+    return {name: deserialize(value) for name, value in attributes.items()}
 
 
 class Expression:
@@ -87,7 +74,7 @@ class Expression:
 
     def value(self, value: Any) -> str:
         placeholder = f":v{len(self._values)}"
-        self._values[placeholder] = _serialize(value)
+        self._values[placeholder] = serialize(value)
         return placeholder
 
     def condition(self, condition: Condition) -> str:
@@ -277,7 +264,7 @@ class DynamoStore:
         return await aws.call("dynamodb", lambda: self._client.query(**request))
 
     async def create(self, key: ConversationKey, attributes: Mapping[str, Any]) -> bool:
-        item = {n: _serialize(v) for n, v in attributes.items()} | self._key(key)
+        item = {n: serialize(v) for n, v in attributes.items()} | self._key(key)
         expression = Expression(self._layout.partition_key)
         condition = expression.condition(Missing((self._layout.partition_key,)))
 
@@ -299,7 +286,7 @@ class DynamoStore:
 
     async def put_side(self, name: str, attributes: Mapping[str, Any], expires_at: int) -> None:
         values = {**attributes, _EXPIRES_AT: expires_at}
-        item = {n: _serialize(v) for n, v in values.items()} | self._side_key(name)
+        item = {n: serialize(v) for n, v in values.items()} | self._side_key(name)
         await aws.call(
             "dynamodb", lambda: self._client.put_item(TableName=self._layout.table, Item=item)
         )
