@@ -142,9 +142,18 @@ async def test_claim_is_refused_while_somebody_holds_the_lease(store: Conversati
     assert isinstance(await store.apply(KEY, claim("b", still_held + 1)), Applied)
 
 
-async def test_claim_is_refused_when_nothing_is_pending(store: ConversationStore) -> None:
-    await converse(store)
+@pytest.mark.parametrize("attributes", [{}, {r.PENDING: [], r.LAST_AT: NOW}, {r.HANDOFF: True}])
+async def test_claim_is_refused_when_nothing_is_pending(
+    store: ConversationStore, attributes: dict[str, Any]
+) -> None:
+    await converse(store, **attributes)
     assert isinstance(await store.apply(KEY, claim("a")), Refused)
+
+
+async def test_intent_needs_the_token(store: ConversationStore) -> None:
+    await claimed(store)
+    intend = steps.intend_reply("b", outbox(), NOW, seq=1)
+    assert isinstance(await store.apply(KEY, intend), Refused)
 
 
 async def test_only_one_of_many_claims_holds(store: ConversationStore, concurrent: None) -> None:

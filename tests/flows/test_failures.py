@@ -25,6 +25,21 @@ async def test_a_model_that_fails_for_now_is_asked_again() -> None:
     assert world.queue.messages == {}
 
 
+async def test_a_further_message_does_not_shorten_the_pause() -> None:
+    world = World()
+    world.converse()
+    world.model.failures = [Busy("openai", "throttled", delay=20)]
+    async with world.running() as worker:
+        await worker.accept(message(1))
+        await asyncio.sleep(5)
+        await worker.accept(message(2))
+        await asyncio.sleep(10)
+        assert len(world.model.requests) == 1
+        await asyncio.sleep(20)
+    assert world.model.requests[1].turn == "message 1\nmessage 2"
+    assert len(world.channel.accepted) == 1
+
+
 async def test_after_the_last_attempt_people_get_it() -> None:
     world = World(policy=TurnPolicy(max_attempts=3))
     world.converse()
@@ -107,6 +122,33 @@ async def test_a_step_whose_answer_is_lost_happens_once(step: str) -> None:
     assert world.history() == [("user", "message 1"), ("assistant", "You said: message 1")]
     assert not {record.LEASE, record.OUTBOX} & world.item().keys()
     assert world.queue.messages == {}
+
+
+@pytest.mark.parametrize(
+    "step", ["stage", "claim", "intend_reply", "arm", "commit", "intend_handoff", "release"]
+)
+async def test_a_step_that_a_retry_sends_twice_happens_once(step: str) -> None:
+    world = World()
+    world.converse()
+    world.model.answer = lambda _: "\n\n".join(["first " * 200, "second " * 200])
+    if step == "release":
+        world.model.failures = [Temporary("openai", "timeout")]
+    if step == "intend_handoff":
+        world.model.failures = [Permanent("openai", "the model refused")]
+    world.store.repeat[step] = 1
+    async with world.running() as worker:
+        await worker.accept(message(1))
+        await asyncio.sleep(20)
+    assert world.store.repeat[step] == 0
+    assert world.item()[record.PENDING] == []
+    assert not {record.LEASE, record.OUTBOX} & world.item().keys()
+    assert world.queue.messages == {}
+    if step == "intend_handoff":
+        assert [b["handoff_reason"] for b in world.handed_over()] == ["failed"]
+    else:
+        assert [p.text.split()[0] for p in world.channel.accepted] == ["first", "second"]
+        assert len(world.history()) == 3
+        assert "lease_lost" not in world.outcomes()
 
 
 @pytest.mark.parametrize("step", ["claim", "intend_reply", "commit"])

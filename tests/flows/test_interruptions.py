@@ -216,10 +216,94 @@ async def test_a_model_call_longer_than_the_lease_keeps_the_conversation() -> No
         await asyncio.sleep(10)
         # Somebody else asks meanwhile.
         await world.queue.send(world.queue.sent[0][0], 0)
-        await asyncio.sleep(300)
+        await asyncio.sleep(100)
+        assert world.item()[record.LEASE]["expires_at"] > world.clock.now() + 10_000
+        await asyncio.sleep(200)
     assert len(world.model.requests) == 1
     assert len(world.channel.accepted) == 1
     assert world.queue.messages == {}
+
+
+async def test_a_wakeup_stays_hidden_for_as_long_as_it_is_held() -> None:
+    world = World(policy=TurnPolicy(give_up_ms=600_000))
+    world.converse()
+    world.model.seconds = 100
+    async with world.running(workers=2):
+        await world.workers[0].accept(message(1))
+        await asyncio.sleep(90)
+        assert [m.receives for m in world.queue.messages.values()] == [1]
+        await asyncio.sleep(60)
+    assert world.queue.messages == {}
+
+
+async def test_a_worker_whose_lease_was_taken_sends_nothing() -> None:
+    world = World(policy=TurnPolicy(give_up_ms=600_000))
+    world.converse()
+    world.model.seconds = 100
+    async with world.running(workers=2):
+        first, second = world.workers
+        await first.accept(message(1))
+        await asyncio.sleep(5)
+        slow, other = (first, second) if first.buffer.running else (second, first)
+        # Its renewals do not arrive, and it does not notice.
+        world.store.fail_before["renew"] = [Temporary("dynamodb", "broken")] * 1000
+        await asyncio.sleep(70)
+        assert slow.buffer.running
+        world.model.seconds = 1
+        await other.answer(KEY, 1)
+        assert len(world.channel.accepted) == 1
+        world.store.fail_before.clear()
+        await asyncio.sleep(300)
+    assert len(world.channel.accepted) == 1
+    assert len(world.history()) == 2
+    assert "lease_lost" in world.outcomes()
+    assert world.queue.messages == {}
+
+
+async def test_the_wakeup_of_a_message_outside_the_turn_is_kept() -> None:
+    world = World(policy=TurnPolicy(max_restarts=0))
+    world.converse()
+    world.model.seconds = 6
+    async with world.running() as worker:
+        await worker.accept(message(1))
+        await asyncio.sleep(3)
+        await worker.accept(message(2))
+        # The first turn has ended, the second runs: were this worker to die now, its wake-up
+        # is all that tells of message 2.
+        await asyncio.sleep(8)
+        assert len(world.history()) == 2
+        assert len(world.queue.messages) == 1
+        await asyncio.sleep(20)
+    assert len(world.history()) == 4
+    assert world.queue.messages == {}
+
+
+async def test_what_a_stopping_worker_still_receives_is_given_back_at_once() -> None:
+    world = World()
+    worker = world.worker()
+    worker.start()
+    await asyncio.sleep(1)
+    worker.consumer.stop()
+    await world.queue.send("{}", 0)
+    await worker.stop()
+    ((_, queued),) = world.queue.messages.items()
+    assert queued.visible_at <= asyncio.get_running_loop().time()
+
+
+async def test_what_only_waits_does_not_hold_up_a_drain() -> None:
+    world = World(window=WindowPolicy(quiet_ms=60_000, max_wait_ms=60_000, max_messages=9))
+    world.converse()
+    worker = world.worker()
+    worker.start()
+    await worker.accept(message(1))
+    # An early wake-up, held for the rest of the window.
+    await world.queue.send(world.queue.sent[0][0], 0)
+    await asyncio.sleep(2)
+    assert worker.buffer.held == 1
+    started = asyncio.get_running_loop().time()
+    await worker.stop(grace_seconds=60)
+    assert asyncio.get_running_loop().time() - started <= world.queue.wait_seconds
+    assert min(m.visible_at for m in world.queue.messages.values()) <= started + 5
 
 
 async def test_a_long_reply_is_sent_in_parts_and_recorded_part_by_part() -> None:

@@ -1,7 +1,7 @@
 """The in-memory twins with faults put in: an answer that is lost, or a call that fails."""
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,17 +14,22 @@ from replyd.ports import Received
 
 class FaultyStore(MemoryStore):
     """`fail_before[step]`: raised and nothing happens; `lose_after[step]`: it happens, and the
-    error is raised. One error for each call, in order."""
+    error is raised. One error for each call, in order. `repeat[step]`: so many calls are sent
+    twice, as a retry sends a request whose first answer was lost, and bring the second answer."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fail_before: dict[str, list[DependencyError]] = defaultdict(list)
         self.lose_after: dict[str, list[DependencyError]] = defaultdict(list)
+        self.repeat: Counter[str] = Counter()
 
     async def apply(self, key: ConversationKey, step: Step) -> StepResult:
         if self.fail_before[step.name]:
             raise self.fail_before[step.name].pop(0)
         result = await super().apply(key, step)
+        if self.repeat[step.name] > 0:
+            self.repeat[step.name] -= 1
+            result = await super().apply(key, step)
         if self.lose_after[step.name]:
             raise self.lose_after[step.name].pop(0)
         return result
