@@ -7,6 +7,7 @@ whoever may show them; the log masks them. `at` is epoch milliseconds, durations
 from dataclasses import dataclass
 
 from replyd.domain.messages import ConversationKey
+from replyd.errors import DependencyDown, DependencyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +132,19 @@ class DeliveryReported:
 
 @dataclass(frozen=True, slots=True)
 class DependencyFailed:
-    """A call that did not succeed, after the adapter's own retries."""
+    """A call that did not succeed, after the adapter's own retries. `down`: nobody can use the
+    dependency now, as against one call that failed."""
 
     dependency: str
     operation: str
     reason: str
     code: str = ""
+    down: bool = False
+
+    @classmethod
+    def of(cls, error: DependencyError, operation: str) -> "DependencyFailed":
+        down = isinstance(error, DependencyDown)
+        return cls(error.dependency, operation, error.reason, error.code, down)
 
 
 @dataclass(frozen=True, slots=True)

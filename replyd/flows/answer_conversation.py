@@ -146,9 +146,7 @@ class AnswerConversation:
                 await self._bench.store.apply(held.key, step)
 
     def _failed(self, operation: str, error: DependencyError) -> None:
-        self._bench.telemetry.emit(
-            DependencyFailed(error.dependency, operation, error.reason, error.code)
-        )
+        self._bench.telemetry.emit(DependencyFailed.of(error, operation))
 
 
 def _delay_ms(error: DependencyError) -> int:

@@ -93,6 +93,4 @@ async def _send_part(held: Turn, outbox: Outbox, index: int, entry: Entry) -> st
 
 
 def failed(held: Turn, error: DependencyError, operation: str = "send") -> None:
-    held.bench.telemetry.emit(
-        DependencyFailed(error.dependency, operation, error.reason, error.code)
-    )
+    held.bench.telemetry.emit(DependencyFailed.of(error, operation))

@@ -75,6 +75,4 @@ async def _drop_bodies(held: Turn, count: int) -> None:
 
 
 def _failed(held: Turn, error: Permanent | Temporary) -> None:
-    held.bench.telemetry.emit(
-        DependencyFailed(error.dependency, "commit", error.reason, error.code)
-    )
+    held.bench.telemetry.emit(DependencyFailed.of(error, "commit"))

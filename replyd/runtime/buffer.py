@@ -288,6 +288,4 @@ class Buffer:
             await self._hide(held[i : i + BATCH], 0)
 
     def _failed(self, operation: str, error: DependencyError) -> None:
-        self._telemetry.emit(
-            DependencyFailed(error.dependency, operation, error.reason, error.code)
-        )
+        self._telemetry.emit(DependencyFailed.of(error, operation))

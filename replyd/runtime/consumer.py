@@ -105,6 +105,4 @@ class Consumer:
                 self._failed("hide", error)
 
     def _failed(self, operation: str, error: DependencyError) -> None:
-        self._telemetry.emit(
-            DependencyFailed(error.dependency, operation, error.reason, error.code)
-        )
+        self._telemetry.emit(DependencyFailed.of(error, operation))

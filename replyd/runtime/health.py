@@ -39,7 +39,10 @@ class Health:
         self.draining = False
 
     def emit(self, event: Event) -> None:
-        if isinstance(event, DependencyFailed) and event.dependency in ("openai", "twilio"):
+        if isinstance(event, DependencyFailed):
+            # One customer's failure, or a hiccup, says nothing of the others.
+            if not event.down or event.dependency in self._probes:
+                return
             self._failed[event.dependency] = (self._clock.elapsed(), event.reason)
         elif isinstance(event, ModelAnswered):
             self._failed.pop("openai", None)

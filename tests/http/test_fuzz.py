@@ -1,6 +1,7 @@
 """Whatever comes, the answer is one of a few, and it comes."""
 
 import asyncio
+import random
 from urllib.parse import quote_plus, urlencode
 
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,7 @@ from tests.http.wire import (
     SID,
     TOKEN,
     Answer,
+    Fields,
     chunked,
     post,
     read_answer,
@@ -63,7 +65,9 @@ async def _answer(request: bytes) -> tuple[Answer, int]:
     query=st.from_regex(r"(\?[a-z0-9=&%+./?]{0,30})?", fullmatch=True),
     seed=st.randoms(use_true_random=False),
 )
-async def test_signed_but_absurd(base, fields, replace, path, query, seed) -> None:  # type: ignore[no-untyped-def]
+async def test_signed_but_absurd(
+    base: Fields, fields: Fields, replace: bool, path: str, query: str, seed: random.Random
+) -> None:
     everything = [*(dict(base) | dict(fields)).items()] if replace else [*base, *fields]
     seed.shuffle(everything)
     target = path + query
@@ -92,7 +96,15 @@ async def test_signed_but_absurd(base, fields, replace, path, query, seed) -> No
     framing=st.sampled_from(["length", "chunks", "cut", "cut chunks"]),
     path=_paths,
 )
-async def test_unsigned(body, signed, settings_header, content_type, coding, framing, path) -> None:  # type: ignore[no-untyped-def]
+async def test_unsigned(
+    body: bytes,
+    signed: str,
+    settings_header: str,
+    content_type: str,
+    coding: str,
+    framing: str,
+    path: str,
+) -> None:
     headers = {
         "Content-Type": content_type,
         "Content-Encoding": coding,

@@ -190,8 +190,8 @@ async def test_an_asker_that_leaves_does_not_spoil_it_for_others(ops: Ops) -> No
 
 
 async def test_a_vendor_that_failed_is_down_until_it_answers(ops: Ops) -> None:
-    ops.health.emit(DependencyFailed("openai", "respond", "quota used up"))
-    ops.health.emit(DependencyFailed("twilio", "send", "account suspended", "20005"))
+    ops.health.emit(DependencyFailed("openai", "respond", "quota used up", down=True))
+    ops.health.emit(DependencyFailed("twilio", "send", "account suspended", "20005", down=True))
     # The probes tell about these.
     ops.health.emit(DependencyFailed("dynamodb", "apply", "throttled"))
     both = {"openai": "quota used up", "twilio": "account suspended"}
@@ -203,7 +203,7 @@ async def test_a_vendor_that_failed_is_down_until_it_answers(ops: Ops) -> None:
 
 
 async def test_a_failure_is_forgotten_when_nobody_asks_the_vendor_again(ops: Ops) -> None:
-    ops.health.emit(DependencyFailed("openai", "respond", "did not answer"))
+    ops.health.emit(DependencyFailed("openai", "respond", "did not answer", down=True))
     ops.clock.seconds += 59
     assert (await ops.ready())[0] == 503
     ops.clock.seconds += 2
@@ -246,3 +246,9 @@ async def test_stop_and_a_port_that_is_taken() -> None:
 async def test_nothing_needs_to_be_started_to_be_stopped() -> None:
     health = Health(Clock(), {})
     await OpsServer(health=health, render=lambda: (b"", ""), host="127.0.0.1", port=0).stop()
+
+
+async def test_one_call_that_failed_does_not_make_the_instance_unready(ops: Ops) -> None:
+    ops.health.emit(DependencyFailed("twilio", "send", "the customer has blocked us", "63032"))
+    ops.health.emit(DependencyFailed("openai", "respond", "no answer within 60 s"))
+    assert (await ops.ready())[0] == 200
