@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,16 @@ from replyd.flows.accept_message import AcceptMessage
 from replyd.flows.answer_conversation import AnswerConversation
 from replyd.flows.track_delivery import TrackDelivery
 from replyd.flows.workbench import Workbench
-from replyd.ports import Telemetry
+from replyd.ports import (
+    Channel,
+    Clock,
+    ConversationStore,
+    HandoffQueue,
+    Ids,
+    ReplyModel,
+    Telemetry,
+    WakeupQueue,
+)
 from replyd.runtime.buffer import Buffer
 from replyd.runtime.consumer import Consumer
 from replyd.runtime.health import Health
@@ -41,34 +51,134 @@ from replyd.telemetry.metrics import MetricsSink
 _POLL_MARGIN_SECONDS = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The outside world: real adapters, or their in-memory twins."""
+
+    store: ConversationStore
+    wakeups: WakeupQueue
+    handoffs: HandoffQueue
+    model: ReplyModel
+    channel: Channel
+    clock: Clock
+    ids: Ids
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """The parts of one process, wired. Without its HTTP servers it is `accept`, and what runs
+    when `buffer.run` and each consumer's `run` do."""
+
+    accept: AcceptMessage
+    answer: AnswerConversation
+    track: TrackDelivery
+    buffer: Buffer
+    consumers: tuple[Consumer, ...]
+
+
+def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
+    """Wire the flows and the runtime to these parts."""
+    window = _window(settings)
+    codec = BodyCodec(settings.conversations.partition_key, settings.conversations.sort_key)
+    answer = AnswerConversation(
+        Workbench(
+            store=parts.store,
+            handoffs=parts.handoffs,
+            model=parts.model,
+            channel=parts.channel,
+            clock=parts.clock,
+            ids=parts.ids,
+            telemetry=telemetry,
+            codec=codec,
+            window=window,
+            policy=_policy(settings),
+            owner=parts.owner,
+            send_margin_seconds=settings.watchdog_seconds + settings.twilio.timeout_seconds,
+            status_callback=partial(status_callback, settings.server.public_url),
+            address_attribute=settings.conversations.address_attribute,
+            history_messages=settings.ai.history_messages,
+            seen_keep=settings.history.seen_keep,
+            seen_horizon_ms=settings.history.seen_days * 24 * 60 * 60 * 1000,
+            bodies=settings.logging.bodies,
+        )
+    )
+    buffer = Buffer(
+        answer=answer,
+        wakeups=parts.wakeups,
+        clock=parts.clock,
+        ids=parts.ids,
+        telemetry=telemetry,
+        concurrency=settings.turn.concurrency,
+        max_held=settings.turn.max_held,
+        visibility_seconds=settings.visibility_seconds,
+        heartbeat_seconds=settings.heartbeat_seconds,
+    )
+    accept = AcceptMessage(
+        store=parts.store,
+        wakeups=parts.wakeups,
+        channel=parts.channel,
+        clock=parts.clock,
+        telemetry=telemetry,
+        buffer=buffer,
+        window=window,
+        codec=codec,
+        words=OptOutWords(settings.opt_out.stop_words, settings.opt_out.start_words),
+        unknown=UnknownSenderPolicy(
+            settings.unknown_sender.policy, settings.unknown_sender.notice_text
+        ),
+        new_key=partial(_new_key, settings),
+        lookup_cache_seconds=settings.conversations.lookup_cache_seconds,
+    )
+    consumers = tuple(
+        Consumer(
+            wakeups=parts.wakeups,
+            buffer=buffer,
+            codec=codec,
+            channel=parts.channel,
+            accept=accept,
+            ids=parts.ids,
+            telemetry=telemetry,
+        )
+        for _ in range(settings.queues.receivers)
+    )
+    track = TrackDelivery(parts.store, parts.clock, telemetry, frozenset(settings.delivery.record))
+    return Daemon(accept, answer, track, buffer, consumers)
+
+
 @asynccontextmanager
 async def supervisor(
     settings: Settings, *, sinks: Sequence[Telemetry] = ()
 ) -> AsyncIterator[Supervisor]:
     """The whole process, ready to run. `sinks` get every event, beside log and metrics."""
     async with AsyncExitStack() as stack:
-        clock, ids = SystemClock(), SystemIds()
+        clock = SystemClock()
         store = DynamoStore(await _client(stack, settings, "dynamodb"), _layout(settings))
         sqs = await _client(stack, settings, "sqs")
-        polls = await stack.enter_async_context(
-            aws.create_client(
-                "sqs",
-                region=settings.aws.region or None,
-                read_timeout=settings.queues.wait_seconds + _POLL_MARGIN_SECONDS,
-                connections=settings.queues.receivers,
-            )
-        )
         wakeups = SqsWakeups(
             sqs,
-            polls,
+            await stack.enter_async_context(
+                aws.create_client(
+                    "sqs",
+                    region=settings.aws.region or None,
+                    read_timeout=settings.queues.wait_seconds + _POLL_MARGIN_SECONDS,
+                    connections=settings.queues.receivers,
+                )
+            ),
             settings.queues.replies_url,
             wait_seconds=settings.queues.wait_seconds,
             visibility_seconds=settings.visibility_seconds,
         )
-        handoffs = SqsHandoffs(sqs, settings.queues.handoff_url)
-        channel = await stack.enter_async_context(twilio_channel(settings))
-        model = await stack.enter_async_context(openai_model(settings))
-
+        parts = Parts(
+            store=store,
+            wakeups=wakeups,
+            handoffs=SqsHandoffs(sqs, settings.queues.handoff_url),
+            model=await stack.enter_async_context(openai_model(settings)),
+            channel=await stack.enter_async_context(twilio_channel(settings)),
+            clock=clock,
+            ids=SystemIds(),
+            owner=f"{socket.gethostname()}-{os.getpid()}",
+        )
         health = Health(
             clock,
             {"dynamodb": partial(store.get_side, "probe"), "sqs": wakeups.probe},
@@ -77,61 +187,11 @@ async def supervisor(
         telemetry = Fanout(
             [LogSink(clock.elapsed), metrics, health, *sinks], on_failure=metrics.sink_failed
         )
-        window = _window(settings)
-        codec = BodyCodec(settings.conversations.partition_key, settings.conversations.sort_key)
-        answer = AnswerConversation(
-            Workbench(
-                store=store,
-                handoffs=handoffs,
-                model=model,
-                channel=channel,
-                clock=clock,
-                ids=ids,
-                telemetry=telemetry,
-                codec=codec,
-                window=window,
-                policy=_policy(settings),
-                owner=f"{socket.gethostname()}-{os.getpid()}",
-                send_margin_seconds=settings.watchdog_seconds + settings.twilio.timeout_seconds,
-                status_callback=partial(status_callback, settings.server.public_url),
-                address_attribute=settings.conversations.address_attribute,
-                history_messages=settings.ai.history_messages,
-                seen_keep=settings.history.seen_keep,
-                seen_horizon_ms=settings.history.seen_days * 24 * 60 * 60 * 1000,
-                bodies=settings.logging.bodies,
-            )
-        )
-        buffer = Buffer(
-            answer=answer,
-            wakeups=wakeups,
-            clock=clock,
-            ids=ids,
-            telemetry=telemetry,
-            concurrency=settings.turn.concurrency,
-            max_held=settings.turn.max_held,
-            visibility_seconds=settings.visibility_seconds,
-            heartbeat_seconds=settings.heartbeat_seconds,
-        )
-        accept = AcceptMessage(
-            store=store,
-            wakeups=wakeups,
-            channel=channel,
-            clock=clock,
-            telemetry=telemetry,
-            buffer=buffer,
-            window=window,
-            codec=codec,
-            words=OptOutWords(settings.opt_out.stop_words, settings.opt_out.start_words),
-            unknown=UnknownSenderPolicy(
-                settings.unknown_sender.policy, settings.unknown_sender.notice_text
-            ),
-            new_key=partial(_new_key, settings),
-            lookup_cache_seconds=settings.conversations.lookup_cache_seconds,
-        )
+        wired = daemon(settings, parts, telemetry)
         webhooks = WebhookServer(
-            channel=channel,
-            accept=accept,
-            track=TrackDelivery(store, clock, telemetry, frozenset(settings.delivery.record)),
+            channel=parts.channel,
+            accept=wired.accept,
+            track=wired.track,
             telemetry=telemetry,
             observe_ack=metrics.observe_ack,
             host=settings.server.host,
@@ -142,21 +202,9 @@ async def supervisor(
         )
         metrics.watch(
             requests_in_flight=lambda: webhooks.inflight,
-            turns_in_flight=lambda: buffer.running,
-            conversations_held=lambda: buffer.held,
+            turns_in_flight=lambda: wired.buffer.running,
+            conversations_held=lambda: wired.buffer.held,
         )
-        consumers = [
-            Consumer(
-                wakeups=wakeups,
-                buffer=buffer,
-                codec=codec,
-                channel=channel,
-                accept=accept,
-                ids=ids,
-                telemetry=telemetry,
-            )
-            for _ in range(settings.queues.receivers)
-        ]
         yield Supervisor(
             webhooks=webhooks,
             ops=OpsServer(
@@ -165,8 +213,8 @@ async def supervisor(
                 host=settings.ops.host,
                 port=settings.ops.port,
             ),
-            consumers=consumers,
-            buffer=buffer,
+            consumers=wired.consumers,
+            buffer=wired.buffer,
             health=health,
             drain_seconds=settings.server.drain_seconds,
             watchdog_seconds=settings.watchdog_seconds,

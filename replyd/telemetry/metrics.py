@@ -34,7 +34,7 @@ STATUSES: Final = frozenset({"400", "403", "404", "405", "408", "413", "503"})
 REFUSALS: Final = frozenset({
     "no_signature", "unknown_account", "bad_signature",
     "not_a_message", "not_a_status", "too_many_fields", "too_large", "broken_body",
-    "body_too_slow", "no_route", "overloaded", "not_durable", "too_slow", "bug",
+    "body_too_slow", "bad_http", "no_route", "overloaded", "not_durable", "too_slow", "bug",
 })  # fmt: skip
 OUTCOMES: Final = frozenset(
     {"replied", "handed_over", "partly_sent", "retry", "lease_lost", "nothing_to_do"}

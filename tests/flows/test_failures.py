@@ -7,7 +7,6 @@ import pytest
 
 from replyd.domain import record
 from replyd.domain.events import DependencyFailed, PoisonReceived
-from replyd.domain.turn import TurnPolicy
 from replyd.errors import Busy, DependencyDown, Permanent, Temporary
 from replyd.ports import ModelRequest
 from tests.support.world import KEY, World, message
@@ -41,7 +40,7 @@ async def test_a_further_message_does_not_shorten_the_pause() -> None:
 
 
 async def test_after_the_last_attempt_people_get_it() -> None:
-    world = World(policy=TurnPolicy(max_attempts=3))
+    world = World(turn={"max_attempts": 3})
     world.converse()
     world.model.failures = [Temporary("openai", "timeout")] * 10
     async with world.running() as worker:

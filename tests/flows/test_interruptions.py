@@ -4,8 +4,6 @@ import asyncio
 
 from replyd.domain import record
 from replyd.domain import steps as protocol
-from replyd.domain.turn import TurnPolicy
-from replyd.domain.window import WindowPolicy
 from replyd.errors import Ambiguous, Permanent, Temporary
 from tests.support.world import KEY, World, message
 
@@ -68,7 +66,7 @@ async def test_a_message_during_the_model_call_is_answered_with_the_first() -> N
 
 
 async def test_after_the_last_restart_the_reply_goes_out_and_the_rest_is_another_turn() -> None:
-    world = World(policy=TurnPolicy(max_restarts=1))
+    world = World(window={"max_restarts": 1})
     world.converse()
     world.model.seconds = 3
     async with world.running() as worker:
@@ -208,7 +206,7 @@ async def test_a_handoff_whose_worker_died_is_repeated() -> None:
 
 
 async def test_a_model_call_longer_than_the_lease_keeps_the_conversation() -> None:
-    world = World(policy=TurnPolicy(give_up_ms=600_000))
+    world = World(turn={"give_up_after_seconds": 600})
     world.converse()
     world.model.seconds = 150
     async with world.running(workers=2):
@@ -225,7 +223,7 @@ async def test_a_model_call_longer_than_the_lease_keeps_the_conversation() -> No
 
 
 async def test_a_wakeup_stays_hidden_for_as_long_as_it_is_held() -> None:
-    world = World(policy=TurnPolicy(give_up_ms=600_000))
+    world = World(turn={"give_up_after_seconds": 600})
     world.converse()
     world.model.seconds = 100
     async with world.running(workers=2):
@@ -237,7 +235,7 @@ async def test_a_wakeup_stays_hidden_for_as_long_as_it_is_held() -> None:
 
 
 async def test_a_worker_whose_lease_was_taken_sends_nothing() -> None:
-    world = World(policy=TurnPolicy(give_up_ms=600_000))
+    world = World(turn={"give_up_after_seconds": 600})
     world.converse()
     world.model.seconds = 100
     async with world.running(workers=2):
@@ -261,7 +259,7 @@ async def test_a_worker_whose_lease_was_taken_sends_nothing() -> None:
 
 
 async def test_the_wakeup_of_a_message_outside_the_turn_is_kept() -> None:
-    world = World(policy=TurnPolicy(max_restarts=0))
+    world = World(window={"max_restarts": 0})
     world.converse()
     world.model.seconds = 6
     async with world.running() as worker:
@@ -291,7 +289,7 @@ async def test_what_a_stopping_worker_still_receives_is_given_back_at_once() -> 
 
 
 async def test_what_only_waits_does_not_hold_up_a_drain() -> None:
-    world = World(window=WindowPolicy(quiet_ms=60_000, max_wait_ms=60_000, max_messages=9))
+    world = World(window={"quiet_seconds": 60, "max_wait_seconds": 60, "max_messages": 9})
     world.converse()
     worker = world.worker()
     worker.start()
@@ -364,7 +362,7 @@ async def test_a_second_part_that_is_refused_for_good_leaves_the_first_recorded(
 
 
 async def test_a_full_window_closes_at_once() -> None:
-    world = World(window=WindowPolicy(quiet_ms=8_000, max_wait_ms=30_000, max_messages=3))
+    world = World(window={"quiet_seconds": 8, "max_wait_seconds": 30, "max_messages": 3})
     world.converse()
     async with world.running() as worker:
         for number in (1, 2, 3):

@@ -5,7 +5,6 @@ from typing import Any
 
 from replyd.domain import record
 from replyd.domain.messages import ConversationKey
-from replyd.domain.routing import UnknownSenderPolicy
 from replyd.errors import Permanent
 from tests.support.world import BUSINESS, CUSTOMER, KEY, World, message
 
@@ -76,7 +75,7 @@ async def test_a_business_scoped_id_is_a_sender_like_any_other() -> None:
 
 
 async def test_create_makes_one_record_for_a_new_sender() -> None:
-    world = World(unknown=UnknownSenderPolicy("create"))
+    world = World(unknown={"policy": "create"})
     async with world.running(workers=2):
         await asyncio.gather(
             world.workers[0].accept(message(1)), world.workers[1].accept(message(2))
@@ -89,7 +88,7 @@ async def test_create_makes_one_record_for_a_new_sender() -> None:
 
 
 async def test_notify_sends_its_text_once_a_day_and_writes_no_conversation() -> None:
-    world = World(unknown=UnknownSenderPolicy("notify", "Please write to us by e-mail."))
+    world = World(unknown={"policy": "notify", "notice_text": "Please write to us by e-mail."})
     worker = world.worker()
     await worker.accept(message(1))
     await worker.accept(message(2))
@@ -100,7 +99,7 @@ async def test_notify_sends_its_text_once_a_day_and_writes_no_conversation() -> 
 
 
 async def test_a_notice_that_fails_is_not_repeated_and_the_message_is_acknowledged() -> None:
-    world = World(unknown=UnknownSenderPolicy("notify", "Please write to us by e-mail."))
+    world = World(unknown={"policy": "notify", "notice_text": "Please write to us by e-mail."})
     world.channel.failures = [Permanent("twilio", "blocked")]
     worker = world.worker()
     await worker.accept(message(1))

@@ -15,18 +15,15 @@ from replyd.adapters.memory import (
     MemoryModel,
     Recorder,
 )
+from replyd.bootstrap import Parts, daemon
 from replyd.domain import record
 from replyd.domain.events import Event, TurnEnded
 from replyd.domain.messages import ConversationKey, InboundMessage
-from replyd.domain.routing import OptOutWords, UnknownSenderPolicy
-from replyd.domain.turn import TurnPolicy
-from replyd.domain.wakeup import BodyCodec
-from replyd.domain.window import WindowPolicy
 from replyd.flows.accept_message import AcceptMessage
 from replyd.flows.answer_conversation import AnswerConversation
-from replyd.flows.workbench import Workbench
 from replyd.runtime.buffer import Buffer
 from replyd.runtime.consumer import Consumer
+from replyd.settings import Settings
 from tests.support.faults import FaultyQueue, FaultyStore, Wires
 
 CUSTOMER = "+447700900001"
@@ -78,10 +75,11 @@ class World:
     def __init__(
         self,
         *,
-        window: WindowPolicy | None = None,
-        policy: TurnPolicy | None = None,
-        unknown: UnknownSenderPolicy | None = None,
+        window: dict[str, Any] | None = None,
+        turn: dict[str, Any] | None = None,
+        unknown: dict[str, Any] | None = None,
     ) -> None:
+        """`window`, `turn` and `unknown` are settings of these groups."""
         self.store = FaultyStore()
         self.queue = FaultyQueue()
         self.handoffs = MemoryHandoffQueue()
@@ -89,9 +87,15 @@ class World:
         self.channel = MemoryChannel()
         self.clock = LoopClock()
         self.telemetry = Recorder()
-        self.window = window or WindowPolicy(quiet_ms=2_000, max_wait_ms=10_000, max_messages=5)
-        self.policy = policy or TurnPolicy()
-        self.unknown = unknown or UnknownSenderPolicy()
+        quick = {"quiet_seconds": 2, "max_wait_seconds": 10, "max_messages": 5}
+        self.settings = Settings.model_validate(
+            {
+                "window": quick | (window or {}),
+                "turn": turn or {},
+                "unknown_sender": unknown or {},
+                "opt_out": {"stop_words": ["STOP"], "start_words": ["START"]},
+            }
+        )
         self.workers: list[Worker] = []
 
     def converse(self, key: ConversationKey = KEY, **attributes: Any) -> None:
@@ -109,60 +113,20 @@ class World:
 
     def worker(self) -> Worker:
         number = len(self.workers) + 1
-        ids = CountingIds(f"w{number}")
-        codec = BodyCodec()
         wires = Wires()
-        store, queue = wires.to(self.store), wires.to(self.queue)
-        bench = Workbench(
-            store=store,
+        parts = Parts(
+            store=wires.to(self.store),
+            wakeups=wires.to(self.queue),
             handoffs=wires.to(self.handoffs),
             model=wires.to(self.model),
             channel=self.channel,
             clock=self.clock,
-            ids=ids,
-            telemetry=self.telemetry,
-            codec=codec,
-            window=self.window,
-            policy=self.policy,
+            ids=CountingIds(f"w{number}"),
             owner=f"worker-{number}",
-            send_margin_seconds=25,
-            status_callback=lambda *_: "",
         )
-        answer = AnswerConversation(bench)
-        buffer = Buffer(
-            answer=answer,
-            wakeups=queue,
-            clock=self.clock,
-            ids=ids,
-            telemetry=self.telemetry,
-            concurrency=10,
-            max_held=100,
-            visibility_seconds=30,
-            heartbeat_seconds=10,
-        )
-        accept = AcceptMessage(
-            store=store,
-            wakeups=queue,
-            channel=self.channel,
-            clock=self.clock,
-            telemetry=self.telemetry,
-            buffer=buffer,
-            window=self.window,
-            codec=codec,
-            words=OptOutWords(),
-            unknown=self.unknown,
-            new_key=ConversationKey,
-        )
-        consumer = Consumer(
-            wakeups=queue,
-            buffer=buffer,
-            codec=codec,
-            channel=self.channel,
-            accept=accept,
-            ids=ids,
-            telemetry=self.telemetry,
-        )
-        self.workers.append(Worker(accept, answer, buffer, consumer, wires))
+        wired = daemon(self.settings, parts, self.telemetry)
+        (consumer,) = wired.consumers
+        self.workers.append(Worker(wired.accept, wired.answer, wired.buffer, consumer, wires))
         return self.workers[-1]
 
     @asynccontextmanager
