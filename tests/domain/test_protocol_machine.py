@@ -54,7 +54,7 @@ class Protocol(RuleBasedStateMachine):
         self.fresh = 0
         self.accepted: list[str] = []
         self.replied: list[str] = []
-        self.reports: list[str] = []
+        self.reports: list[tuple[str, int]] = []
         self.handed_over: set[str] = set()
         self.workers: dict[str, Held] = {}
         # The last lease that anybody took or extended: its token and when it ends.
@@ -120,9 +120,9 @@ class Protocol(RuleBasedStateMachine):
     @precondition(lambda self: self.reports)
     @rule(status=st.sampled_from(["sent", "failed"]))
     def a_callback_comes(self, status: str) -> None:
-        turn_id = self.reports.pop()
+        turn_id, entry = self.reports.pop()
         report = {"message_id": f"SMout-{turn_id}", "delivery": status}
-        self.item.apply(steps.report_in_outbox(turn_id, 1, report))
+        self.item.apply(steps.report_in_outbox(turn_id, entry, report))
 
     @rule(target=staged, worker=WORKERS, far=st.integers(0, 2))
     def a_message_is_claimed(self, worker: str, far: int) -> int:
@@ -257,7 +257,7 @@ class Protocol(RuleBasedStateMachine):
             return
         assert not set(sids) & {*self.replied, *self.handed_over}
         self.replied += sids
-        self.reports.append(held.outbox.turn_id)
+        self.reports.append((held.outbox.turn_id, len(sids)))
 
     @precondition(lambda self: self.which("one", "sent"))
     @rule(worker=WORKERS)

@@ -140,7 +140,7 @@ def test_the_answer_to_a_claim_is_true_and_leads_on(
     answer = after_claim(result, token, seq, now)
     match answer:
         case turn.Claimed(found):
-            assert isinstance(result, Applied) or held_by_us
+            assert held_by_us or (isinstance(result, Applied) and unfinished)
             assert found.lease is not None
             assert found.lease.token == token
         case turn.NothingLeft(settled):
@@ -173,8 +173,11 @@ def test_claim_again_means_that_a_claim_holds_now(
     now += pause
     result = item.apply(claim("ours", now))
     now += delay
-    if isinstance(after_claim(result, "ours", item.seq, now), turn.ClaimAgain):
+    answer = after_claim(result, "ours", item.seq, now)
+    if isinstance(answer, turn.ClaimAgain):
         assert isinstance(item.apply(claim("ours", now)), Applied)
+    if isinstance(answer, turn.WindowOpen):
+        assert answer.closes_at > now
 
 
 @pytest.mark.parametrize(
@@ -225,6 +228,14 @@ def test_the_lease_is_ours_though_the_answer_was_lost() -> None:
 
 def test_without_an_item_the_wakeup_has_no_use() -> None:
     assert after_claim(Refused(None), "a", 7, NOW) == turn.NothingLeft(7)
+
+
+def test_the_window_that_has_closed_meanwhile() -> None:
+    item = Item()
+    item.stage(1, NOW)
+    refused = item.apply(claim("a", NOW + 4_999))
+    assert after_claim(refused, "a", 1, NOW + 4_999) == turn.WindowOpen(NOW + 5_000)
+    assert after_claim(refused, "a", 1, NOW + 5_000) == turn.ClaimAgain()
 
 
 def test_a_fresh_item_has_nothing_left() -> None:
