@@ -146,7 +146,8 @@ def after_claim(
     if lease is not None and lease.expires_at + policy.skew_ms >= now:
         return HeldElsewhere(lease.expires_at + policy.skew_ms)
     if not conversation.unfinished:
-        return NothingLeft(conversation.settled)
+        # A higher seq than ever was: the wake-up is of a record that was replaced.
+        return NothingLeft(max(seq, conversation.settled))
     closes_at = window_closes_at(conversation, window)
     return WindowOpen(closes_at) if closes_at > now else ClaimAgain()
 

@@ -1,5 +1,6 @@
 """STAGE: make a customer's message durable and put its wake-up on the queue."""
 
+import asyncio
 import json
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ from replyd.domain.record import Candidate
 from replyd.domain.routing import OptOutWords, Route, UnknownSenderPolicy
 from replyd.domain.wakeup import BodyCodec
 from replyd.domain.window import WindowPolicy, delay_seconds
-from replyd.errors import Permanent, ReplydError
+from replyd.errors import Permanent, ReplydError, Temporary
 from replyd.flows.lookup import CachedLookup
 from replyd.ports import Channel, Clock, ConversationStore, LocalBuffer, Telemetry, WakeupQueue
 
@@ -86,7 +87,12 @@ class AcceptMessage:
                 opt_out=stop or (route.opted_out and not start),
                 opt_in=start,
             )
-            result = await self._store.apply(route.target.key, step)
+            try:
+                result = await self._store.apply(route.target.key, step)
+            except (Temporary, asyncio.CancelledError):
+                # It may have happened, and the sender need not deliver again: look after a while.
+                self._buffer.wake(route.target.key, 0, now + self._window.quiet_ms)
+                raise
             answer = turn.after_stage(result, message.sid)
             if not isinstance(answer, turn.OtherForm):
                 break
@@ -134,7 +140,7 @@ class AcceptMessage:
         )
         try:
             await self._wakeups.send(body, delay_seconds(closes_at, now))
-        except ReplydError:
+        except (ReplydError, asyncio.CancelledError):
             self._buffer.wake(target.key, staged.seq, max(closes_at, now))
             raise
         self._buffer.staged(target.key, closes_at)

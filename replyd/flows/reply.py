@@ -11,7 +11,7 @@ from replyd.errors import Ambiguous, Permanent, Temporary
 from replyd.flows.hand_over import hand_over
 from replyd.flows.send import Sent, failed, parts_of, send
 from replyd.flows.settle import settle
-from replyd.flows.workbench import Outcome, Retry, Settled, Turn
+from replyd.flows.workbench import Account, Outcome, Retry, Settled, Turn
 from replyd.ports import Line, ModelReply, ModelRequest
 
 _MAX_DRAFTS = 1_000
@@ -47,18 +47,17 @@ class Reply:
                     await held.take(conversation.pending[: turn.MAX_TAKEN])
 
     async def _ask(self, held: Turn) -> ModelReply:
-        if (draft := self._drafts.pop(held.sids, None)) is not None:
-            return draft
         bench, account = held.bench, held.account
+        if (draft := self._drafts.pop(held.sids, None)) is not None:
+            _note(account, draft)
+            return draft
         started = bench.clock.now()
         bench.telemetry.emit(ModelAsked(held.key, held.sids, started))
         async with held.lease.kept():
             reply = await bench.model.respond(_request(held))
         now = bench.clock.now()
-        account.model, account.answer = reply.model, reply.text
         account.model_ms += now - started
-        account.input_tokens += reply.input_tokens
-        account.output_tokens += reply.output_tokens
+        _note(account, reply)
         bench.telemetry.emit(
             ModelAnswered(
                 key=held.key,
@@ -136,6 +135,12 @@ async def _give_up(held: Turn, error: Permanent, operation: str) -> Outcome:
     """Nothing was sent and repeating cannot help: people answer."""
     failed(held, error, operation)
     return await hand_over(held, turn.HandOver(turn.FAILED, held.pending, str(error)))
+
+
+def _note(account: Account, reply: ModelReply) -> None:
+    account.model, account.answer = reply.model, reply.text
+    account.input_tokens += reply.input_tokens
+    account.output_tokens += reply.output_tokens
 
 
 def _request(held: Turn) -> ModelRequest:

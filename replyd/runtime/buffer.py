@@ -161,7 +161,7 @@ class Buffer:
                         outcome = await self._answer(entry.key, seq)
                     finally:
                         entry.running = False
-                if await self._finished(entry, outcome):
+                if await self._finished(entry, outcome) or await self._left_to_others(entry):
                     return
         except Exception:  # noqa: BLE001 - one conversation's bug must not stop all others
             # The wake-up comes again and ends in the dead-letter queue, where somebody looks.
@@ -202,6 +202,12 @@ class Buffer:
                 at += int(1000 * self._ids.jitter())
                 return await self._pass_on(entry, at)
         return False
+
+    async def _left_to_others(self, entry: _Entry) -> bool:
+        """While draining, what is left to wait for is for another instance to wait for."""
+        if self._draining and entry.held is not None:
+            await self._hide([entry.held], 0)
+        return self._draining
 
     async def _pass_on(self, entry: _Entry, at: int) -> bool:
         """A fresh wake-up instead of this one, so that waiting uses up no receives."""

@@ -192,6 +192,84 @@ async def test_a_wakeup_that_cannot_be_sent_is_not_acknowledged_but_answered() -
     assert world.queue.messages == {}
 
 
+async def test_a_stage_whose_answer_is_lost_is_answered_though_nobody_delivers_it_again() -> None:
+    world = World()
+    world.converse()
+    world.store.lose_after["stage"] = [Temporary("dynamodb", "no answer")]
+    async with world.running() as worker:
+        with pytest.raises(Temporary):
+            await worker.accept(message(1))
+        await asyncio.sleep(20)
+    assert len(world.channel.accepted) == 1
+
+
+async def test_a_stage_that_did_not_happen_leaves_nothing_behind() -> None:
+    world = World()
+    world.converse()
+    world.store.fail_before["stage"] = [Temporary("dynamodb", "no answer")]
+    async with world.running() as worker:
+        with pytest.raises(Temporary):
+            await worker.accept(message(1))
+        await asyncio.sleep(20)
+        assert worker.buffer.held == 0
+    assert world.channel.accepted == []
+
+
+async def test_a_webhook_that_is_cut_off_before_its_wakeup_is_answered() -> None:
+    world = World()
+    world.converse()
+    world.queue.send_seconds = 60
+    async with world.running() as worker:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(10):
+                await worker.accept(message(1))
+        world.queue.send_seconds = 0
+        await asyncio.sleep(20)
+    assert len(world.channel.accepted) == 1
+
+
+async def test_a_drain_does_not_wait_for_the_pause_of_a_failed_turn() -> None:
+    world = World()
+    world.converse()
+    world.model.seconds = 3
+    world.model.failures = [Busy("openai", "throttled", delay=60)]
+    worker = world.worker()
+    worker.start()
+    await worker.accept(message(1))
+    await asyncio.sleep(4)
+    assert worker.buffer.running == 1
+    started = asyncio.get_running_loop().time()
+    await worker.stop(grace_seconds=75)
+    ended = asyncio.get_running_loop().time()
+    assert ended - started < 10
+    assert [m.visible_at <= ended for m in world.queue.messages.values()] == [True]
+
+
+async def test_a_wakeup_of_an_earlier_life_of_the_record_ends() -> None:
+    world = World()
+    world.converse()
+    async with world.running() as worker:
+        await worker.accept(message(1))
+        await worker.accept(message(2))
+        world.store.items.clear()
+        world.converse()
+        await worker.accept(message(3))
+        await asyncio.sleep(60)
+    assert len(world.channel.accepted) == 1
+    assert world.queue.messages == {}
+
+
+async def test_the_tokens_of_a_kept_draft_are_recorded() -> None:
+    world = World()
+    world.converse()
+    world.channel.failures = [Busy("twilio", "throttled")]
+    async with world.running() as worker:
+        await worker.accept(message(1))
+        await asyncio.sleep(20)
+    reply = world.item()[record.MESSAGES][1]
+    assert (reply["model"], reply["input_tokens"], reply["output_tokens"]) == ("memory", 10, 5)
+
+
 async def test_a_receive_that_fails_is_tried_again() -> None:
     world = World()
     world.converse()

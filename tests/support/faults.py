@@ -41,9 +41,11 @@ class FaultyQueue(MemoryQueue):
     def __init__(self) -> None:
         super().__init__()
         self.fail: dict[str, list[DependencyError]] = defaultdict(list)
+        self.send_seconds = 0.0
 
     async def send(self, body: str, delay_seconds: int) -> None:
         self._maybe("send")
+        await asyncio.sleep(self.send_seconds)
         await super().send(body, delay_seconds)
 
     async def receive(self) -> Sequence[Received]:
