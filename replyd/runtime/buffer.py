@@ -235,10 +235,12 @@ class Buffer:
             await asyncio.sleep(self._heartbeat)
             await self._flush()
             elapsed = self._clock.elapsed()
+            # What would not safely last until the next heartbeat.
+            old = self._visibility * 0.8 - self._heartbeat
             aging = [
                 e
                 for e in self._entries.values()
-                if e.held is not None and elapsed - e.held_since >= self._heartbeat / 2
+                if e.held is not None and elapsed - e.held_since >= old
             ]
             for batch in (aging[i : i + BATCH] for i in range(0, len(aging), BATCH)):
                 held = [e.held for e in batch if e.held is not None]

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from replyd.domain import record
 from replyd.domain import steps as protocol
 from replyd.errors import Ambiguous, Permanent, Temporary
@@ -222,11 +224,19 @@ async def test_a_model_call_longer_than_the_lease_keeps_the_conversation() -> No
     assert world.queue.messages == {}
 
 
-async def test_a_wakeup_stays_hidden_for_as_long_as_it_is_held() -> None:
-    world = World(turn={"give_up_after_seconds": 600})
+@pytest.mark.parametrize(("visibility", "heartbeat"), [(30, 10), (30, 29), (10, 9), (60, 1)])
+@pytest.mark.parametrize("arrives_after", [0, 4, 8])
+async def test_a_wakeup_stays_hidden_for_as_long_as_it_is_held(
+    visibility: int, heartbeat: int, arrives_after: int
+) -> None:
+    world = World(
+        turn={"give_up_after_seconds": 600},
+        queues={"visibility_seconds": visibility, "heartbeat_seconds": heartbeat},
+    )
     world.converse()
     world.model.seconds = 100
     async with world.running(workers=2):
+        await asyncio.sleep(arrives_after)
         await world.workers[0].accept(message(1))
         await asyncio.sleep(90)
         assert [m.receives for m in world.queue.messages.values()] == [1]

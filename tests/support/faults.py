@@ -38,8 +38,8 @@ class FaultyStore(MemoryStore):
 class FaultyQueue(MemoryQueue):
     """`fail[operation]`: raised instead of the call; one error for each, in order."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, visibility_seconds: float = 30) -> None:
+        super().__init__(visibility_seconds=visibility_seconds)
         self.fail: dict[str, list[DependencyError]] = defaultdict(list)
         self.send_seconds = 0.0
 

@@ -78,10 +78,11 @@ class World:
         window: dict[str, Any] | None = None,
         turn: dict[str, Any] | None = None,
         unknown: dict[str, Any] | None = None,
+        queues: dict[str, Any] | None = None,
     ) -> None:
-        """`window`, `turn` and `unknown` are settings of these groups."""
+        """`window`, `turn`, `unknown` and `queues` are settings of these groups."""
         self.store = FaultyStore()
-        self.queue = FaultyQueue()
+        self.queue = FaultyQueue((queues or {}).get("visibility_seconds", 30))
         self.handoffs = MemoryHandoffQueue()
         self.model = MemoryModel()
         self.channel = MemoryChannel()
@@ -92,6 +93,7 @@ class World:
             {
                 "window": quick | (window or {}),
                 "turn": turn or {},
+                "queues": queues or {},
                 "unknown_sender": unknown or {},
                 "opt_out": {"stop_words": ["STOP"], "start_words": ["START"]},
             }
