@@ -98,6 +98,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
             status_callback=partial(status_callback, settings.server.public_url),
             address_attribute=settings.conversations.address_attribute,
             history_messages=settings.ai.history_messages,
+            keep_messages=settings.history.keep_messages,
             seen_keep=settings.history.seen_keep,
             seen_horizon_ms=settings.history.seen_days * 24 * 60 * 60 * 1000,
             bodies=settings.logging.bodies,

@@ -32,9 +32,12 @@ class ConversationStore(Protocol):
         """Put a new item; false when one is there already."""
         ...
 
-    async def put_side(self, name: str, attributes: Mapping[str, Any], expires_at: int) -> None:
+    async def put_side(
+        self, name: str, attributes: Mapping[str, Any], expires_at: int | None, *, part: str = ""
+    ) -> None:
         """Put an item under a partition key of its own, such as `inbound#<sid>`. `expires_at`:
-        epoch seconds after which the table may drop it."""
+        epoch seconds after which the table may drop it, None to keep it. `part`: one of several
+        items of that name, in their order."""
         ...
 
     async def get_side(self, name: str) -> dict[str, Any] | None: ...

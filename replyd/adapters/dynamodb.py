@@ -284,9 +284,12 @@ class DynamoStore:
 
         return await aws.call("dynamodb", put)
 
-    async def put_side(self, name: str, attributes: Mapping[str, Any], expires_at: int) -> None:
-        values = {**attributes, _EXPIRES_AT: expires_at}
-        item = {n: serialize(v) for n, v in values.items()} | self._side_key(name)
+    async def put_side(
+        self, name: str, attributes: Mapping[str, Any], expires_at: int | None, *, part: str = ""
+    ) -> None:
+        expiry = {} if expires_at is None else {_EXPIRES_AT: expires_at}
+        values = {**attributes, **expiry}
+        item = {n: serialize(v) for n, v in values.items()} | self._side_key(name, part)
         await aws.call(
             "dynamodb", lambda: self._client.put_item(TableName=self._layout.table, Item=item)
         )
@@ -313,8 +316,10 @@ class DynamoStore:
         values = (key.partition, key.sort)
         return {n: {"S": v} for n, v in zip(self._key_names(), values, strict=False)}
 
-    def _side_key(self, name: str) -> dict[str, Any]:
-        return self._key(ConversationKey(name, _SIDE_SORT))
+    def _side_key(self, name: str, part: str = "") -> dict[str, Any]:
+        if part and not self._layout.sort_key:
+            return self._key(ConversationKey(f"{name}#{part}"))
+        return self._key(ConversationKey(name, part or _SIDE_SORT))
 
     def _key_of(self, item: Mapping[str, Any]) -> ConversationKey:
         sort = str(item[self._layout.sort_key]) if self._layout.sort_key else ""

@@ -4,7 +4,7 @@ This is the only place where the item's working state is changed; `docs/turn-pro
 what each step is for. Times are epoch milliseconds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from replyd.domain import record as r
@@ -242,6 +242,13 @@ def report_in_history(index: int, sid: str, report: Mapping[str, Any]) -> Step:
     )
     actions = tuple(Set((*place, name), value) for name, value in report.items())
     return Step("report_in_history", condition, actions)
+
+
+def roll_over(token: str, head: Sequence[Any]) -> Step:
+    """Take the oldest entries out of the history, once they are in the archive; refused when one
+    of them has changed since it was read."""
+    same = [Compare((r.MESSAGES, i), "=", entry) for i, entry in enumerate(head)]
+    return Step("roll_over", All((_holds(token), *same)), (DropHead((r.MESSAGES,), len(head)),))
 
 
 def prunable(seen: Mapping[str, int], now: int, *, horizon_ms: int, keep: int) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from replyd.errors import Busy, DependencyDown, DependencyError, Permanent, Repl
 from replyd.flows.hand_over import hand_over, repeat_handoff
 from replyd.flows.lease import Lease
 from replyd.flows.reply import Reply
+from replyd.flows.roll_over import roll_over
 from replyd.flows.workbench import (
     Account,
     LookAgain,
@@ -121,6 +122,7 @@ class AnswerConversation:
 
     async def _carry_out(self, held: Turn) -> Outcome:
         bench = self._bench
+        await roll_over(held)
         match turn.next_effect(held.conversation, now=bench.clock.now(), policy=bench.policy):
             case turn.AskModel(taken):
                 await held.take(taken)

@@ -42,6 +42,7 @@ class Workbench:
     status_callback: Callable[[ConversationKey, str, int], str]
     address_attribute: str = record.RECIPIENT_TEL
     history_messages: int = 50
+    keep_messages: int = 50
     seen_keep: int = 500
     seen_horizon_ms: int = 15 * 24 * 60 * 60 * 1000
     # Whether message texts may go into the account of a turn, and so into the log.

@@ -268,6 +268,9 @@ class History(BaseModel):
 
     model_config = FROZEN
 
+    keep_messages: Annotated[int, Field(ge=2, le=200)] = 50
+    """How many entries of the history stay in the record; at one and a half times as many, or at
+    48 KB, the oldest ones move to archive items. 2 to 200: a record must stay small."""
     seen_keep: Annotated[int, Field(ge=50, le=1000)] = 500
     """How many SIDs of accepted messages a record keeps to know redeliveries. 50 to 1000: a record
     must stay small."""

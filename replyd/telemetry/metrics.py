@@ -44,7 +44,7 @@ REASONS: Final = DEPENDENCIES | {
     turn.REQUESTED, turn.OPTED_OUT, turn.FAILED, turn.AMBIGUOUS, turn.TOO_OLD, "drain",
 }  # fmt: skip
 OPERATIONS: Final = frozenset({
-    "receive", "adopt", "claim", "turn", "model", "send", "commit", "delete", "hide",
+    "receive", "adopt", "claim", "turn", "model", "send", "commit", "delete", "hide", "roll_over",
 })  # fmt: skip
 DELIVERIES: Final = frozenset(
     {"accepted", "queued", "sending", "sent", "delivered", "read", "undelivered", "failed"}

@@ -355,6 +355,33 @@ async def test_side_items_live_apart(store: ConversationStore) -> None:
     assert await store.get_side("inbound#SM1") is None
 
 
+async def test_parts_of_a_side_item_live_apart(store: ConversationStore) -> None:
+    for part in ("1", "2"):
+        await store.put_side("archive#c-1", {"messages": [part]}, None, part=part)
+    assert await store.get_side("archive#c-1") is None
+
+
+async def test_the_head_of_the_history_goes_only_as_it_was_read(store: ConversationStore) -> None:
+    history = [
+        {"content": f"text {n}", "message_id": f"SM{n}", "tokens": n, "seen": n == 1}
+        for n in range(4)
+    ]
+    await claimed(store, messages=history)
+    item = await store.read(KEY)
+    assert item is not None
+    head = item[r.MESSAGES][:3]
+    assert isinstance(await store.apply(KEY, steps.roll_over("b", head)), Refused)
+    report = steps.report_in_history(1, "SM1", {"delivery": "delivered"})
+    assert isinstance(await store.apply(KEY, report), Applied)
+    assert isinstance(await store.apply(KEY, steps.roll_over("a", head)), Refused)
+    item = await store.read(KEY)
+    assert item is not None
+    assert isinstance(await store.apply(KEY, steps.roll_over("a", item[r.MESSAGES][:3])), Applied)
+    item = await store.read(KEY)
+    assert item is not None
+    assert [m["content"] for m in item[r.MESSAGES]] == ["text 3"]
+
+
 async def test_once_per_period(store: ConversationStore) -> None:
     assert await store.once_per("notice#x", 100, 50)
     assert not await store.once_per("notice#x", 149, 50)

@@ -78,9 +78,9 @@ class _Wire:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._target, name)
 
-        async def call(*args: Any) -> Any:
+        async def call(*args: Any, **named: Any) -> Any:
             if self._wires.cut:
                 await asyncio.Future()
-            return await method(*args)
+            return await method(*args, **named)
 
         return call

@@ -79,8 +79,9 @@ class World:
         turn: dict[str, Any] | None = None,
         unknown: dict[str, Any] | None = None,
         queues: dict[str, Any] | None = None,
+        history: dict[str, Any] | None = None,
     ) -> None:
-        """`window`, `turn`, `unknown` and `queues` are settings of these groups."""
+        """The arguments are settings of these groups."""
         self.store = FaultyStore()
         self.queue = FaultyQueue((queues or {}).get("visibility_seconds", 30))
         self.handoffs = MemoryHandoffQueue()
@@ -94,6 +95,7 @@ class World:
                 "window": quick | (window or {}),
                 "turn": turn or {},
                 "queues": queues or {},
+                "history": history or {},
                 "unknown_sender": unknown or {},
                 "opt_out": {"stop_words": ["STOP"], "start_words": ["START"]},
             }

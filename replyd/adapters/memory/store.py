@@ -169,9 +169,13 @@ class MemoryStore:
         partition, sort = self._names
         return {partition: key.partition} | ({sort: key.sort} if sort else {})
 
-    async def put_side(self, name: str, attributes: Mapping[str, Any], expires_at: int) -> None:
+    async def put_side(
+        self, name: str, attributes: Mapping[str, Any], expires_at: int | None, *, part: str = ""
+    ) -> None:
         await asyncio.sleep(0)
-        self.side[name] = copy.deepcopy(dict(attributes)) | {"expires_at": expires_at}
+        expiry = {} if expires_at is None else {"expires_at": expires_at}
+        key = f"{name}#{part}" if part else name
+        self.side[key] = copy.deepcopy(dict(attributes)) | expiry
 
     async def get_side(self, name: str) -> dict[str, Any] | None:
         await asyncio.sleep(0)

@@ -1,0 +1,29 @@
+"""Keep the record small: move the oldest entries of its history to an archive item."""
+
+from dataclasses import replace
+
+from replyd.domain import history, steps
+from replyd.domain.events import DependencyFailed
+from replyd.domain.expressions import Applied
+from replyd.errors import DependencyError
+from replyd.flows.workbench import Turn
+
+
+async def roll_over(held: Turn) -> None:
+    """By the lease's holder. First the archive, then the removal: a crash between the two leaves
+    both, and the next roll-over overwrites the archive item. A failure is left to the next turn:
+    this one has a customer waiting."""
+    entries = held.conversation.messages
+    count = history.overflow(entries, held.bench.keep_messages)
+    if not count:
+        return
+    head, store = entries[:count], held.bench.store
+    name = history.archive_name(held.conversation.conversation_id)
+    try:
+        await store.put_side(name, {"messages": list(head)}, None, part=history.archive_part(head))
+        result = await store.apply(held.key, steps.roll_over(held.lease.token, head))
+    except DependencyError as error:
+        held.bench.telemetry.emit(DependencyFailed.of(error, "roll_over"))
+        return
+    if isinstance(result, Applied):
+        held.conversation = replace(held.conversation, messages=entries[count:])
