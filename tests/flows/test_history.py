@@ -62,6 +62,7 @@ async def test_a_short_history_stays_where_it_is() -> None:
 async def test_a_long_conversation_loses_nothing_and_stays_small() -> None:
     world = World(history={"keep_messages": 4})
     world.converse()
+    world.model.answer = lambda _: "ok"
     sids: list[str] = []
     async with world.running() as worker:
         for number in range(1, 31):
