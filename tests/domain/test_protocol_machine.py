@@ -375,5 +375,5 @@ class Protocol(RuleBasedStateMachine):
         assert self.item[r.OUTBOX] is None
 
 
-Protocol.TestCase.settings = settings(max_examples=300, stateful_step_count=50)
+Protocol.TestCase.settings = settings(max_examples=200, stateful_step_count=50)
 TestProtocol = Protocol.TestCase

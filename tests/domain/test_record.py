@@ -38,7 +38,7 @@ ITEMS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(ITEMS)
 def test_no_item_is_unreadable(item: dict[str, Any]) -> None:
     found = conversation_from(item, KEY)

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from replyd.adapters.memory.store import holds
 from replyd.domain import record as r
 from replyd.domain import steps
+from replyd.domain.expressions import Applied, Refused, Step
 from replyd.domain.steps import MAX_PRUNED, prunable
-from tests.domain.situations import FLAGS, NOW
+from tests.domain.situations import FLAGS, NOW, POLICY, Item, claim, reply
 
 SEEN = st.dictionaries(st.text(max_size=4), st.integers(NOW - 50, NOW + 5), max_size=30)
 
@@ -49,3 +50,32 @@ def test_the_flag_reads_as_the_conditions_see_it(flag: Any) -> None:
 def test_the_opt_out_reads_as_the_conditions_see_it(value: Any) -> None:
     for item in ({r.OPTED_OUT: value}, {}):
         assert r.is_opted_out(item) == (not holds(steps.NOT_OPTED_OUT, item))
+
+
+OUTBOX = reply("t", (1,), ("SM1",))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        steps.renew("stale", NOW),
+        steps.release("stale", give_back_attempt=True, drop_outbox=True),
+        steps.intend_reply("stale", OUTBOX, NOW, seq=None),
+        steps.intend_handoff("stale", OUTBOX, NOW),
+        steps.arm("stale", 2, NOW),
+        steps.commit("stale", OUTBOX, (), NOW, status="x"),
+    ],
+    ids=lambda step: step.name,
+)
+def test_a_worker_that_was_overtaken_changes_nothing(step: Step) -> None:
+    item = Item()
+    item.stage(1, NOW)
+    lease_end = NOW + 5_000 + POLICY.lease_ms + POLICY.skew_ms
+    assert isinstance(item.apply(claim("stale", NOW + 5_000)), Applied)
+    assert isinstance(item.apply(steps.intend_reply("stale", OUTBOX, lease_end, seq=1)), Applied)
+    later = lease_end + POLICY.skew_ms + 1
+    assert isinstance(item.apply(claim("fresh", later - 1)), Refused)
+    assert isinstance(item.apply(claim("fresh", later)), Applied)
+    before = repr(item.attributes)
+    assert isinstance(item.apply(step), Refused)
+    assert repr(item.attributes) == before

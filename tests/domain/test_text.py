@@ -30,6 +30,7 @@ WORDS = ("STOP", "Stop all", "ARRÊT", "🛑")
         "«stop»",
         "STOP。",
         "\u200eSTOP",
+        "st\u00adop",
         "stop\u200b",
         "\ufeffstop",
         "\u00a0stop\xa0",
@@ -166,6 +167,7 @@ def test_paragraphs_stay_whole_where_each_fits(sizes: list[int]) -> None:
     ("text", "parts"),
     [
         ("aaaa aaaa\n\nbb\nbb bb", ("aaaa aaaa", "bb\nbb bb")),
+        ("aaaaa\n\nbbb\nbb bb", ("aaaaa", "bbb\nbb bb")),
         ("aaaa aaaa\nbbb. bb", ("aaaa aaaa", "bbb. bb")),
         ("aaaa aaa. bbb bb", ("aaaa aaa.", "bbb bb")),
         ("aaaa aaaa bbb bb", ("aaaa aaaa", "bbb bb")),

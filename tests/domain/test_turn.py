@@ -243,7 +243,6 @@ def test_a_fresh_item_has_nothing_left() -> None:
 
 
 # `seq` counts anew when a record is deleted and made again under the same key.
-@pytest.mark.xfail(strict=True, reason="after_claim answers with less than the wake-up's seq")
 def test_a_wakeup_of_an_earlier_life_of_the_record_ends() -> None:
     answer = claim_answer(Item(), "a", 7, NOW)
     assert isinstance(answer, turn.NothingLeft)
@@ -393,7 +392,7 @@ def intend(
     return turn.after_intent(result, read(result), token=token, turn_id=outbox.turn_id)
 
 
-@given(situations(), st.booleans(), st.none() | st.integers(0, 2))
+@given(situations() | situations(outbox=True), st.booleans(), st.none() | st.integers(0, 2))
 def test_a_refused_intent_is_explained_and_leads_on(
     situation: tuple[Item, int], ours: bool, back: int | None
 ) -> None:
@@ -436,6 +435,15 @@ def test_every_flag_that_refuses_an_intent_silences(flag: Any) -> None:
     assert intend(item, "a", item.head("t"), None) == expected
     looked_at = turn.next_effect(replace(item.conversation(), outbox=None), now=NOW, policy=POLICY)
     assert isinstance(looked_at, turn.HandOver) == up
+
+
+@pytest.mark.parametrize("seq", [1, None])
+def test_an_opt_out_after_the_claim_silences(seq: int | None) -> None:
+    item = claimed()
+    item.apply(steps.mark_opt_out(LATER, opted_out=True))
+    assert intend(item, "a", item.head("t"), seq) == turn.Silenced(turn.OPTED_OUT)
+    item.apply(steps.mark_opt_out(LATER, opted_out=False))
+    assert intend(item, "a", item.head("t"), seq) == turn.Holds()
 
 
 def test_newer_messages_are_asked_about_only_when_seq_counts() -> None:
