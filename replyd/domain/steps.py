@@ -96,12 +96,8 @@ def claim(
 ) -> Step:
     """Take the conversation for one turn. Not on the flag: what the flag silences still has to
     reach people."""
-    free = AnyOf(
-        (
-            Missing((r.LEASE, "expires_at")),
-            Compare((r.LEASE, "expires_at"), "<", now - skew_ms),
-        )
-    )
+    # Also when there is no lease, or one that no number ends: nothing waits for a stuck lock.
+    free = Not(Compare((r.LEASE, "expires_at"), ">=", now - skew_ms))
     closed = AnyOf(
         (
             Compare((r.LAST_AT,), "<=", now - window.quiet_ms),
@@ -143,8 +139,17 @@ def intend_reply(token: str, outbox: r.Outbox, expires_at: int, *, seq: int | No
     return _intend("intend_reply", All(tuple(terms)), outbox, expires_at)
 
 
-def intend_handoff(token: str, outbox: r.Outbox, expires_at: int) -> Step:
-    return _intend("intend_handoff", _holds(token), outbox, expires_at)
+def intend_handoff(
+    token: str, outbox: r.Outbox, expires_at: int, *, over: r.Outbox | None = None
+) -> Step:
+    """`over`: the outbox that this one replaces; refused when callbacks have written more into
+    it than is known."""
+    condition = _holds(token)
+    if over is not None:
+        place: Path = (r.OUTBOX, "delivery")
+        known = AnyOf((Missing(place), Compare(place, "=", dict(over.delivery or {}))))
+        condition = All((condition, known))
+    return _intend("intend_handoff", condition, outbox, expires_at)
 
 
 def _intend(name: str, condition: Condition, outbox: r.Outbox, expires_at: int) -> Step:
@@ -231,12 +236,16 @@ def report_in_outbox(turn_id: str, entry: int, report: Mapping[str, Any]) -> Ste
     return Step("report_in_outbox", condition, (Set(place, dict(report)),))
 
 
-def report_in_history(index: int, sid: str, report: Mapping[str, Any]) -> Step:
-    """What a callback says of a message in the history."""
+def report_in_history(
+    index: int, sid: str, report: Mapping[str, Any], *, turn_id: str = ""
+) -> Step:
+    """What a callback says of a message in the history: the one with this SID, or a part of this
+    turn whose SID was never learnt."""
     place: Path = (r.MESSAGES, index)
+    unlearnt = All((Missing((*place, "message_id")), Compare((*place, "turn_id"), "=", turn_id)))
     condition = All(
         (
-            Compare((*place, "message_id"), "=", sid),
+            AnyOf((Compare((*place, "message_id"), "=", sid), unlearnt)),
             _earlier_than((*place, "delivery"), str(report["delivery"])),
         )
     )

@@ -4,11 +4,13 @@ Everything here is a function of state and time. `docs/turn-protocol.md` explain
 Times are epoch milliseconds, pauses milliseconds.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from replyd.domain import record as r
 from replyd.domain.expressions import Applied, StepResult
+from replyd.domain.messages import ConversationKey
 from replyd.domain.record import Conversation, Outbox, Pending
 from replyd.domain.window import WindowPolicy
 
@@ -72,7 +74,7 @@ def after_stage(
         return _staged(item, len(item[r.PENDING]) - 1, again=False)
     pending = item.get(r.PENDING) or []
     for index, entry in enumerate(pending):
-        if entry.get("sid") == sid:
+        if isinstance(entry, Mapping) and entry.get("sid") == sid:
             return _staged(item, index, again=True)
     if sid in (item.get(r.SEEN) or {}):
         return AlreadySettled()
@@ -80,12 +82,14 @@ def after_stage(
 
 
 def _staged(item: dict[str, Any], index: int, *, again: bool) -> Staged:
-    pending = item[r.PENDING]
+    # The same reading as everywhere: what other writers left must not stop a message.
+    conversation = r.conversation_from(item, ConversationKey(""))
+    pending = conversation.pending
     return Staged(
-        seq=int(item[r.SEQ]) - len(pending) + 1 + index,
+        seq=pending[index].seq,
         pending=len(pending),
-        first_received_at=int(pending[0]["received_at"]),
-        last_at=int(item[r.LAST_AT]),
+        first_received_at=pending[0].received_at,
+        last_at=conversation.last_at or pending[-1].received_at,
         again=again,
     )
 
@@ -112,7 +116,7 @@ class WindowOpen:
 
 @dataclass(frozen=True, slots=True)
 class HeldElsewhere:
-    """Another worker has the lease. `free_at`: when it can have expired at the latest."""
+    """Another worker has the lease. `free_at`: the first moment at which a CLAIM can hold."""
 
     free_at: int
 
@@ -144,7 +148,7 @@ def after_claim(
     if conversation.outbox is None and seq <= conversation.settled:
         return NothingLeft(conversation.settled)
     if lease is not None and lease.expires_at + policy.skew_ms >= now:
-        return HeldElsewhere(lease.expires_at + policy.skew_ms)
+        return HeldElsewhere(lease.expires_at + policy.skew_ms + 1)
     if not conversation.unfinished:
         # A higher seq than ever was: the wake-up is of a record that was replaced.
         return NothingLeft(max(seq, conversation.settled))
@@ -247,15 +251,25 @@ class NewerMessages:
 
 
 def after_intent(
-    result: StepResult, conversation: Conversation | None, *, token: str, turn_id: str
+    result: StepResult,
+    conversation: Conversation | None,
+    *,
+    token: str,
+    turn_id: str,
+    seq: int | None = None,
 ) -> Holds | LeaseLost | Silenced | NewerMessages:
+    """`seq`: what the step insisted on, if it did."""
     if isinstance(result, Applied):
         return Holds()
     if conversation is None or conversation.lease is None or conversation.lease.token != token:
         return LeaseLost()
     if conversation.outbox is not None and conversation.outbox.turn_id == turn_id:
         return Holds()
-    return _silenced(conversation) or NewerMessages(conversation)
+    if silenced := _silenced(conversation):
+        return silenced
+    # A refusal without a reason must not ask the model again, and again.
+    newer = seq is not None and conversation.seq != seq
+    return NewerMessages(conversation) if newer else LeaseLost()
 
 
 def after_arm(
@@ -296,10 +310,29 @@ def after_commit(
     return DeliveryChanged(outbox)
 
 
+def after_handoff_intent(
+    result: StepResult, conversation: Conversation | None, *, token: str
+) -> Holds | LeaseLost | DeliveryChanged:
+    """Only another's token, or more from callbacks in the outbox that it replaces, refuse it."""
+    if isinstance(result, Applied):
+        return Holds()
+    if conversation is None or conversation.lease is None or conversation.lease.token != token:
+        return LeaseLost()
+    if conversation.outbox is None:
+        return LeaseLost()
+    if conversation.outbox.kind == "handoff":
+        return Holds()
+    return DeliveryChanged(conversation.outbox)
+
+
 def with_delivery(entries: tuple[r.Entry, ...], outbox: Outbox) -> tuple[r.Entry, ...]:
     """The history entries, with what callbacks have reported for each part (by entry index)."""
     reported = outbox.delivery or {}
-    return tuple({**e, **reported.get(str(i), {})} for i, e in enumerate(entries))
+    reports = [reported.get(str(i)) for i in range(len(entries))]
+    return tuple(
+        {**entry, **report} if isinstance(report, Mapping) else entry
+        for entry, report in zip(entries, reports, strict=True)
+    )
 
 
 def pause_ms(attempt: int, jitter: float) -> int:

@@ -1,37 +1,36 @@
 """HANDOFF: give messages to people."""
 
+from dataclasses import replace
+
 from replyd.domain import record, routing, steps, turn
-from replyd.domain.record import Entry, Outbox
+from replyd.domain.record import Outbox
 from replyd.flows.settle import settle
 from replyd.flows.workbench import Outcome, Retry, Settled, Turn
 
 
 async def hand_over(held: Turn, what: turn.HandOver) -> Outcome:
     """INTENT(handoff), the effect, COMMIT. Raises as the store and the queue do."""
-    bench = held.bench
     if held.pending != what.taken:
         await held.take(what.taken)
-    turn_id = held.account.turn_id = bench.ids.fresh()
-    maybe_sent = turn.unknown_delivery(what.maybe_sent) if what.maybe_sent else None
-    outbox = Outbox(
-        turn_id=turn_id,
-        kind="handoff",
-        seqs=tuple(p.seq for p in held.pending),
-        entries=_entries(held, turn_id, maybe_sent),
-        at=bench.clock.now(),
-        reason=what.reason,
-        summary=_summary(maybe_sent),
-        delivery=maybe_sent.delivery if maybe_sent else None,
-    )
+    outbox = _outbox(held, what, what.maybe_sent)
+    held.account.turn_id = outbox.turn_id
     held.intended = "handoff"
-    step = steps.intend_handoff(held.lease.token, outbox, held.lease.expiry())
-    result = await bench.store.apply(held.key, step)
-    answer = turn.after_intent(result, held.read(result), token=held.lease.token, turn_id=turn_id)
-    if not isinstance(answer, turn.Holds):
-        held.ended("lease_lost", reason=what.reason)
-        return Retry()
-    held.lease.extended()
-    return await carry_out(held, outbox, detail=what.detail)
+    while True:
+        step = steps.intend_handoff(
+            held.lease.token, outbox, held.lease.expiry(), over=what.maybe_sent and outbox
+        )
+        result = await held.bench.store.apply(held.key, step)
+        now_there = held.read(result)
+        answer = turn.after_handoff_intent(result, now_there, token=held.lease.token)
+        match answer:
+            case turn.Holds():
+                held.lease.extended()
+                return await carry_out(held, outbox, detail=what.detail)
+            case turn.LeaseLost():
+                held.ended("lease_lost", reason=what.reason)
+                return Retry()
+            case turn.DeliveryChanged(there):
+                outbox = replace(outbox, delivery=there.delivery)
 
 
 async def repeat_handoff(held: Turn, what: turn.RepeatHandoff) -> Outcome:
@@ -70,17 +69,26 @@ async def carry_out(held: Turn, outbox: Outbox, *, detail: str) -> Outcome:
     return Settled(max(outbox.seqs, default=conversation.settled))
 
 
-def _entries(held: Turn, turn_id: str, maybe_sent: Outbox | None) -> tuple[Entry, ...]:
+def _outbox(held: Turn, what: turn.HandOver, maybe_sent: Outbox | None) -> Outbox:
+    """Of a reply that may have been sent it keeps turn and entries, as callbacks know them."""
+    at = held.bench.clock.now()
+    seqs = tuple(p.seq for p in held.pending)
     if maybe_sent is not None:
-        # Users' messages and the parts keep their places, as callbacks know them by index.
-        return maybe_sent.entries
+        return replace(
+            turn.unknown_delivery(maybe_sent),
+            kind="handoff",
+            seqs=seqs,
+            at=at,
+            reason=what.reason,
+            summary=_summary(maybe_sent),
+        )
+    turn_id = held.bench.ids.fresh()
     rows = [(t.message.sid, t.pending.received_at, t.text) for t in held.taken]
-    return tuple(routing.user_entries(rows, turn_id))
+    entries = tuple(routing.user_entries(rows, turn_id))
+    return Outbox(turn_id, "handoff", seqs, entries, at, reason=what.reason, delivery={})
 
 
-def _summary(maybe_sent: Outbox | None) -> str:
-    if maybe_sent is None:
-        return ""
+def _summary(maybe_sent: Outbox) -> str:
     drafts = [str(e.get("content", "")) for e in maybe_sent.entries if e.get("role") == "assistant"]
     return (
         "This reply may have reached the customer: look at Twilio's message log before you "

@@ -55,6 +55,8 @@ class Reply:
         bench.telemetry.emit(ModelAsked(held.key, held.sids, started))
         async with held.lease.kept():
             reply = await bench.model.respond(_request(held))
+        if not reply.text.strip():
+            raise Permanent("model", "the model answered without text")
         now = bench.clock.now()
         account.model_ms += now - started
         _note(account, reply)
@@ -102,12 +104,13 @@ async def _intend(
     bench, lease = held.bench, held.lease
     held.account.turn_id = outbox.turn_id
     restart = held.account.restarts < bench.policy.max_restarts
-    step = steps.intend_reply(
-        lease.token, outbox, lease.expiry(), seq=held.conversation.seq if restart else None
-    )
+    seq = held.conversation.seq if restart else None
+    step = steps.intend_reply(lease.token, outbox, lease.expiry(), seq=seq)
     held.intended = "reply"
     result = await bench.store.apply(held.key, step)
-    answer = turn.after_intent(result, held.read(result), token=lease.token, turn_id=outbox.turn_id)
+    answer = turn.after_intent(
+        result, held.read(result), token=lease.token, turn_id=outbox.turn_id, seq=seq
+    )
     if isinstance(answer, turn.Holds):
         lease.extended()
     return answer

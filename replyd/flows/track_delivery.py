@@ -49,20 +49,25 @@ class TrackDelivery:
         for _ in range(3):
             if isinstance(result, Applied):
                 return True
-            index = _place(result, sid)
+            index = _place(result, sid, turn_id, int(entry))
             if index is None:
                 return False
-            step = steps.report_in_history(index, sid, report)
+            step = steps.report_in_history(index, sid, report, turn_id=turn_id)
             result = await self._store.apply(key, step)
         return False
 
 
-def _place(result: Refused, sid: str) -> int | None:
-    """Where the history has this message."""
-    entries = (result.item or {}).get(record.MESSAGES) or []
-    for index in range(len(entries) - 1, -1, -1):
-        if isinstance(entries[index], Mapping) and entries[index].get("message_id") == sid:
+def _place(result: Refused, sid: str, turn_id: str, entry: int) -> int | None:
+    """Where the history has this message: by its SID, else, when an answer with the SID was lost,
+    by its place in the turn."""
+    history = (result.item or {}).get(record.MESSAGES) or []
+    entries = [(i, e) for i, e in enumerate(history) if isinstance(e, Mapping)]
+    for index, found in reversed(entries):
+        if found.get("message_id") == sid:
             return index
+    turn = [(i, e) for i, e in entries if turn_id and e.get("turn_id") == turn_id]
+    if entry < len(turn) and not turn[entry][1].get("message_id"):
+        return turn[entry][0]
     return None
 
 

@@ -1,7 +1,7 @@
 """Steps and decisions together, in any order, on one item, against an oracle that knows what the
 customer sent and who may act."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import settings
@@ -210,7 +210,13 @@ class Protocol(RuleBasedStateMachine):
             assert not self.flag
             assert not self.opted_out
             self.extended(held)
-        match turn.after_intent(result, read(result), token=held.token, turn_id=turn_id):
+        match turn.after_intent(
+            result,
+            read(result),
+            token=held.token,
+            turn_id=turn_id,
+            seq=held.conversation.seq,
+        ):
             case turn.Holds():
                 assert held.token == self.lease[0]
                 held.outbox = draft
@@ -232,15 +238,22 @@ class Protocol(RuleBasedStateMachine):
         draft = reply(turn_id, tuple(p.seq for p in taken), sids, "handoff")
         if maybe_sent is not None:
             unknown = turn.unknown_delivery(maybe_sent)
-            draft = Outbox(turn_id, "handoff", draft.seqs, unknown.entries, self.now, delivery={})
-        result = self.item.apply(steps.intend_handoff(held.token, draft, self.extended(held)))
-        answer = turn.after_intent(result, read(result), token=held.token, turn_id=turn_id)
-        if answer == turn.Holds():
-            held.outbox = draft
-        else:
-            assert answer == turn.LeaseLost()
-            assert held.token != self.lease[0]
-            del self.workers[worker]
+            draft = replace(unknown, kind="handoff", seqs=draft.seqs, at=self.now)
+        while True:
+            step = steps.intend_handoff(
+                held.token, draft, self.extended(held), over=maybe_sent and draft
+            )
+            result = self.item.apply(step)
+            match turn.after_handoff_intent(result, read(result), token=held.token):
+                case turn.Holds():
+                    held.outbox = draft
+                    return
+                case turn.LeaseLost():
+                    assert held.token != self.lease[0]
+                    del self.workers[worker]
+                    return
+                case turn.DeliveryChanged(there):
+                    draft = replace(draft, delivery=there.delivery)
 
     @precondition(lambda self: self.which("one", "intended"))
     @rule(worker=WORKERS)

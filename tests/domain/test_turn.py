@@ -149,9 +149,9 @@ def test_the_answer_to_a_claim_is_true_and_leads_on(
             assert seq <= settled == item.settled or not item.seq
         case turn.HeldElsewhere(free_at):
             assert lease["token"] != token
-            assert now <= free_at == lease["expires_at"] + POLICY.skew_ms
+            assert now < free_at == lease["expires_at"] + POLICY.skew_ms + 1
             assert unfinished
-            after = claim_answer(item, token, seq, free_at + 1)
+            after = claim_answer(item, token, seq, free_at)
             assert not isinstance(after, turn.HeldElsewhere | turn.ClaimAgain)
         case turn.WindowOpen(closes_at):
             assert now < closes_at
@@ -186,8 +186,8 @@ def test_claim_again_means_that_a_claim_holds_now(
         # Settled comes first: what is held or pending is of newer wake-ups.
         (2, NOW, turn.NothingLeft(2)),
         # Held comes before the window: the holder may settle it.
-        (3, NOW, turn.HeldElsewhere(NOW + FREE_AFTER)),
-        (3, NOW + FREE_AFTER, turn.HeldElsewhere(NOW + FREE_AFTER)),
+        (3, NOW, turn.HeldElsewhere(NOW + FREE_AFTER + 1)),
+        (3, NOW + FREE_AFTER, turn.HeldElsewhere(NOW + FREE_AFTER + 1)),
         (2, NOW + FREE_AFTER + 1, turn.NothingLeft(2)),
         (3, NOW + FREE_AFTER + 1, turn.WindowOpen(NOW + FREE_AFTER + 5_000)),
     ],
@@ -213,7 +213,7 @@ def test_an_outbox_keeps_even_a_settled_wakeup() -> None:
     item.stage(1, NOW)
     assert isinstance(item.apply(claim("b", LATER)), Applied)
     item.apply(steps.intend_handoff("b", reply("t", (), ()), LATER + POLICY.lease_ms))
-    assert claim_answer(item, "a", 0, LATER) == turn.HeldElsewhere(LATER + FREE_AFTER)
+    assert claim_answer(item, "a", 0, LATER) == turn.HeldElsewhere(LATER + FREE_AFTER + 1)
 
 
 def test_the_lease_is_ours_though_the_answer_was_lost() -> None:
@@ -389,7 +389,7 @@ def intend(
     item: Item, token: str, outbox: Outbox, seq: int | None
 ) -> turn.Holds | turn.LeaseLost | turn.Silenced | turn.NewerMessages:
     result = item.apply(steps.intend_reply(token, outbox, LATER, seq=seq))
-    return turn.after_intent(result, read(result), token=token, turn_id=outbox.turn_id)
+    return turn.after_intent(result, read(result), token=token, turn_id=outbox.turn_id, seq=seq)
 
 
 @given(situations() | situations(outbox=True), st.booleans(), st.none() | st.integers(0, 2))

@@ -21,6 +21,7 @@ from replyd.domain.events import Event, TurnEnded
 from replyd.domain.messages import ConversationKey, InboundMessage
 from replyd.flows.accept_message import AcceptMessage
 from replyd.flows.answer_conversation import AnswerConversation
+from replyd.flows.track_delivery import TrackDelivery
 from replyd.runtime.buffer import Buffer
 from replyd.runtime.consumer import Consumer
 from replyd.settings import Settings
@@ -50,6 +51,7 @@ def message(number: int, body: str = "", **changes: Any) -> InboundMessage:
 class Worker:
     accept: AcceptMessage
     answer: AnswerConversation
+    track: TrackDelivery
     buffer: Buffer
     consumer: Consumer
     wires: Wires
@@ -80,6 +82,7 @@ class World:
         unknown: dict[str, Any] | None = None,
         queues: dict[str, Any] | None = None,
         history: dict[str, Any] | None = None,
+        delivery: dict[str, Any] | None = None,
     ) -> None:
         """The arguments are settings of these groups."""
         self.store = FaultyStore()
@@ -96,6 +99,7 @@ class World:
                 "turn": turn or {},
                 "queues": queues or {},
                 "history": history or {},
+                "delivery": delivery or {},
                 "unknown_sender": unknown or {},
                 "opt_out": {"stop_words": ["STOP"], "start_words": ["START"]},
             }
@@ -130,7 +134,9 @@ class World:
         )
         wired = daemon(self.settings, parts, self.telemetry)
         (consumer,) = wired.consumers
-        self.workers.append(Worker(wired.accept, wired.answer, wired.buffer, consumer, wires))
+        self.workers.append(
+            Worker(wired.accept, wired.answer, wired.track, wired.buffer, consumer, wires)
+        )
         return self.workers[-1]
 
     @asynccontextmanager
