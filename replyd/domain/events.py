@@ -91,7 +91,7 @@ class PartSent:
 class TurnEnded:
     """The end of a worker's hold on a conversation; one wide log line.
 
-    `outcome`: replied, handed_over, partly_sent, retry, lease_lost, nothing_to_do.
+    `outcome`: replied, handed_over, partly_sent, retry, lease_lost, nothing_to_do, bug.
     `reason`: the handoff's, or what failed.
     """
 

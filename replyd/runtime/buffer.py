@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from replyd.domain import turn
-from replyd.domain.events import DependencyFailed
+from replyd.domain.events import DependencyFailed, TurnEnded
 from replyd.domain.messages import ConversationKey
 from replyd.domain.wakeup import Wakeup
 from replyd.domain.window import delay_seconds
@@ -166,6 +166,8 @@ class Buffer:
         except Exception:  # noqa: BLE001 - one conversation's bug must not stop all others
             # The wake-up comes again and ends in the dead-letter queue, where somebody looks.
             _log.exception("a turn ended with a bug; its wake-up is left to redrive")
+            ended = TurnEnded(entry.key, entry.key.sort, "", "bug", self._clock.now())
+            self._telemetry.emit(ended)
         finally:
             self._close(entry)
 

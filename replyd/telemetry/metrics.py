@@ -37,7 +37,7 @@ REFUSALS: Final = frozenset({
     "body_too_slow", "bad_http", "no_route", "overloaded", "not_durable", "too_slow", "bug",
 })  # fmt: skip
 OUTCOMES: Final = frozenset(
-    {"replied", "handed_over", "partly_sent", "retry", "lease_lost", "nothing_to_do"}
+    {"replied", "handed_over", "partly_sent", "retry", "lease_lost", "nothing_to_do", "bug"}
 )
 DEPENDENCIES: Final = frozenset({"dynamodb", "sqs", "openai", "twilio"})
 REASONS: Final = DEPENDENCIES | {

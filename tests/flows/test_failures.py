@@ -350,3 +350,4 @@ async def test_one_conversation_that_cannot_be_read_stops_no_other() -> None:
         await worker.accept(message(2, sender="whatsapp:+447700900002"))
         await asyncio.sleep(30)
         assert [p.recipient for p in world.channel.accepted] == ["whatsapp:+447700900002"]
+    assert sorted(set(world.outcomes())) == ["bug", "replied"]
