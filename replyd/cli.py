@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -39,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return UNAVAILABLE
     except KeyboardInterrupt:
+        return OK
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     return code
 
@@ -74,6 +79,23 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--port", type=int, default=8088, help="port of the page (default 8088)")
     demo.add_argument("--no-browser", action="store_true", help="do not open the page")
     demo.set_defaults(run=_demo)
+
+    simulate = commands.add_parser(
+        "simulate",
+        help="look for a run in which a promise breaks",
+        description="Whole instances on a virtual clock, with seeded faults, and an oracle that "
+        "knows what was sent and what was accepted. Needs nothing, touches nothing.",
+    )
+    simulate.add_argument("--seed", type=int, default=0, help="the first one (default 0)")
+    simulate.add_argument("--seeds", type=_count, default=100, help="how many (default 100)")
+    simulate.add_argument(
+        "--workers", type=_count, help="instances in each run (default: 2 to 4, as the seed says)"
+    )
+    simulate.add_argument("--jobs", type=_count, help="processes (default: one for each core)")
+    simulate.add_argument(
+        "--timeline", action="store_true", help="run the one seed and print all that happens"
+    )
+    simulate.set_defaults(run=_simulate)
 
     init = commands.add_parser(
         "init",
@@ -122,6 +144,12 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return int(text)
+
+
 def _override(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or "." not in name:
@@ -162,6 +190,19 @@ def _demo(arguments: argparse.Namespace) -> int:
     if arguments.say:
         return asyncio.run(run.say(arguments.say))
     return asyncio.run(run.page(port=arguments.port, open_browser=not arguments.no_browser))
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from replyd.simulation import command
+
+    if arguments.timeline:
+        return command.timeline(seed=arguments.seed, workers=arguments.workers)
+    return command.simulate(
+        seed=arguments.seed,
+        seeds=arguments.seeds,
+        workers=arguments.workers,
+        jobs=arguments.jobs,
+    )
 
 
 def _init(arguments: argparse.Namespace) -> int:

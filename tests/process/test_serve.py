@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 
 import pytest
 
@@ -280,3 +281,16 @@ async def test_healthcheck_asks_the_running_process(town: Town) -> None:
     code, _, err = await town.run("healthcheck", REPLYD_OPS__PORT=port)
     assert code == 69
     assert "/livez" in err
+
+
+async def test_a_reader_who_has_seen_enough_is_no_error(town: Town) -> None:
+    process = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -m replyd check | true; exit ${{PIPESTATUS[0]}}",
+        env=town.environ(REPLYD_SERVER__PUBLIC_URL=""),
+        executable="/bin/bash",
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        _, err = await process.communicate()
+    assert err == b""
+    assert process.returncode in (0, 78)
