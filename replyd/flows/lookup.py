@@ -11,8 +11,9 @@ _MAX_ENTRIES = 10_000
 
 
 class CachedLookup:
-    """One consistent query per customer and few seconds. A stale answer costs nothing: every
-    step has its own condition, flag and opt-out of the answer only choose a delay."""
+    """One consistent query per customer and few seconds, for customers with one record. A stale
+    answer costs nothing then: every step has its own condition, flag and opt-out of the answer
+    only choose a delay. Which of several records has seen a SID only a query can tell."""
 
     def __init__(self, store: ConversationStore, clock: Clock, seconds: float) -> None:
         self._store = store
@@ -28,7 +29,7 @@ class CachedLookup:
             return [replace(c, seen=False) for c in cached[1]]
         found = await self._store.lookup(customer, sid)
         self.forget(customer)
-        if found and self._seconds:
+        if len(found) == 1 and self._seconds:
             if len(self._cache) >= _MAX_ENTRIES:
                 self._cache.clear()
             self._cache[customer] = (now + self._seconds, found)

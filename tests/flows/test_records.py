@@ -37,6 +37,20 @@ async def test_a_redelivery_goes_to_the_record_that_has_the_message() -> None:
     assert world.history(OTHER) == []
 
 
+async def test_a_redelivery_within_another_messages_burst_is_found_in_the_older_record() -> None:
+    world = World()
+    world.converse(KEY, created_at="2026-01-01T00:00:00.000Z")
+    async with world.running() as worker:
+        await worker.accept(message(1))
+        await asyncio.sleep(20)
+        world.converse(OTHER, created_at="2026-02-01T00:00:00.000Z")
+        await worker.accept(message(2))
+        await worker.accept(message(1))
+        await asyncio.sleep(20)
+    assert [r.turn for r in world.model.requests] == ["message 1", "message 2"]
+    assert len(world.history(OTHER)) == 2
+
+
 async def test_stop_is_for_all_records_with_the_business_number() -> None:
     world = World()
     world.converse(KEY, created_at="2026-01-01T00:00:00.000Z")
