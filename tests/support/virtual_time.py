@@ -1,30 +1,5 @@
-"""An event loop whose clock jumps to the next timer instead of waiting for it."""
+"""Virtual time for tests: the simulation's loop."""
 
-import asyncio
-import selectors
-from typing import Any
+from replyd.simulation.virtual_time import VirtualTimeLoop
 
-
-class _JumpingSelector(selectors.SelectSelector):
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[Any, int]]:
-        ready = super().select(0)
-        if ready:
-            return ready
-        if timeout is None:
-            raise RuntimeError("every task waits, and nothing is scheduled that could wake one")
-        # Never by nothing: a step below a float's precision would stand still for ever.
-        self.now += max(timeout, 1e-6)
-        return []
-
-
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """For tests without real I/O: `asyncio.sleep(3600)` takes no time and moves `time()` on."""
-
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now
+__all__ = ["VirtualTimeLoop"]

@@ -1,0 +1,104 @@
+"""What stands outside: a model whose answers say what they answer, and a channel that counts."""
+
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
+
+from replyd.adapters.memory import MemoryChannel
+from replyd.domain.messages import InboundMessage, OutboundPart, Params
+from replyd.ports import ModelReply, ModelRequest
+
+CUSTOMER_PREFIX = "+4477009"
+BUSINESS = "+447700900100"
+ACCOUNT = "AC" + "0" * 32
+
+_QUESTION = re.compile(r"\bq(\d+)\b")
+_ANSWER = re.compile(r"r(\d+) part (\d+) of (\d+) to ([q\d ]*) \|")
+# So long that two parts never fit into one message of the channel.
+_FILLER = "more words " * 80
+
+
+def sid_of(number: int) -> str:
+    """The SID of the customer's message with this number; its text contains `q<number>`."""
+    return f"SM{number:032x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a part of a reply says of itself: which answer, which part, to which messages."""
+
+    answer: int
+    part: int
+    parts: int
+    sids: tuple[str, ...]
+
+
+def said(text: str) -> Said | None:
+    if (found := _ANSWER.match(text)) is None:
+        return None
+    numbers = tuple(sid_of(int(n)) for n in _QUESTION.findall(found[4]))
+    return Said(int(found[1]), int(found[2]), int(found[3]), numbers)
+
+
+class Answers:
+    """The model: every answer is another text, and names the messages it answers."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._count = 0
+
+    def answer(self, request: ModelRequest) -> ModelReply:
+        self._count += 1
+        asked = " ".join([f"q{n}" for n in _QUESTION.findall(request.turn)])
+        parts = self._rng.choice((1, 1, 1, 2, 3))
+        text = "\n\n".join(
+            [
+                f"r{self._count} part {n} of {parts} to {asked} |" + (_FILLER if parts > 1 else "")
+                for n in range(1, parts + 1)
+            ]
+        )
+        return ModelReply(text, f"resp_{self._count}", "simulated", 10, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """One part that the channel took: for which conversation, turn and entry of its outbox."""
+
+    sid: str
+    who: str
+    conversation: str
+    turn_id: str
+    query: dict[str, str]
+    part: OutboundPart
+    late: bool
+
+
+class Phone:
+    """The channel. `accepted` is called for each part it takes."""
+
+    account = ACCOUNT
+
+    def __init__(self, accepted: Callable[[Accepted], None]) -> None:
+        self._accepted = accepted
+        self._count = 0
+        self._parser = MemoryChannel()
+
+    def parse(self, params: Params) -> InboundMessage:
+        return self._parser.parse(params)
+
+    def conversation(self, part: OutboundPart) -> str:
+        return _query(part).get("s", "")
+
+    def accept(self, who: str, part: OutboundPart, *, late: bool) -> str:
+        self._count += 1
+        sid, query = f"SMout{self._count:027d}", _query(part)
+        self._accepted(
+            Accepted(sid, who, query.get("s", ""), query.get("turn", ""), query, part, late)
+        )
+        return sid
+
+
+def _query(part: OutboundPart) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(part.status_callback).query))
