@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-VERSION = "9.8.4"
 _INSTALL_SECONDS = 120
 _START_SECONDS = 30
 
