@@ -2,7 +2,7 @@
 and one contract suite (`tests/contract/`) runs on both."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from replyd.domain.events import Event
@@ -111,7 +111,6 @@ class ModelRequest:
     unseen: tuple[Line, ...]
     history: tuple[Line, ...]
     conversation_id: str
-    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class Compare:
     """`attribute <op> value`, between values of one type."""
 
     path: Path
-    op: Literal["=", "<", "<=", ">="]
+    op: Literal["=", "<=", ">="]
     value: Any
 
 

@@ -57,8 +57,6 @@ def _compare(have: Any, op: str, value: Any) -> bool:
         return bool(have == value)
     if not isinstance(have, int | str) or isinstance(have, int) != isinstance(value, int):
         return False
-    if op == "<":
-        return bool(have < value)
     return bool(have <= value) if op == "<=" else bool(have >= value)
 
 
