@@ -21,6 +21,14 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def first_value(params: Params, name: str) -> str:
+    """The parameter's value, the first one if it is repeated, or empty."""
+    value: object = params.get(name)
+    if isinstance(value, list):
+        value = value[0] if value else None
+    return _text(value)
+
+
 @dataclass(frozen=True, slots=True)
 class ConversationKey:
     """The exact key of a conversation's item. `sort` is empty where the table has no sort key."""

@@ -54,22 +54,20 @@ class AcceptMessage:
         self._new_key = new_key
 
     async def __call__(self, message: InboundMessage) -> None:
-        candidates = await self._lookup(message.customer, message.sid)
-        route = routing.choose(candidates, message.business)
-        if route is None:
-            route = await self._unknown_sender(message)
-        staged = await self._stage(message, route) if route else turn.NoSuchConversation()
-        if isinstance(staged, turn.NoSuchConversation) and route is not None:
+        for _ in range(2):
+            candidates = await self._lookup(message.customer, message.sid)
+            route = routing.choose(candidates, message.business)
+            route = route or await self._unknown_sender(message)
+            if route is None:
+                break
+            match await self._stage(message, route):
+                case turn.Staged() as staged:
+                    return await self._wake(message, route, staged)
+                case turn.AlreadySettled():
+                    return self._drop(message, "already_settled")
             # The item went away between lookup and STAGE: look once more.
             self._lookup.forget(message.customer)
-            fresh = await self._lookup(message.customer, message.sid)
-            route = routing.choose(fresh, message.business) or await self._unknown_sender(message)
-            staged = await self._stage(message, route) if route else staged
-        if route is not None and isinstance(staged, turn.Staged):
-            await self._wake(message, route, staged)
-        else:
-            settled = isinstance(staged, turn.AlreadySettled)
-            self._drop(message, "already_settled" if settled else "unknown_sender")
+        return self._drop(message, "unknown_sender")
 
     async def _stage(
         self, message: InboundMessage, route: Route

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from replyd.domain import steps, turn
-from replyd.domain.events import DependencyFailed, TurnClaimed
+from replyd.domain.events import TurnClaimed
 from replyd.domain.expressions import StepResult
 from replyd.domain.messages import ConversationKey
 from replyd.domain.record import Conversation
@@ -40,7 +40,7 @@ class AnswerConversation:
         try:
             held = await self._claim(key, seq)
         except DependencyError as error:
-            self._failed("claim", error)
+            self._bench.failed("claim", error)
             return Retry(_delay_ms(error))
         return await self._run(held) if isinstance(held, Turn) else held
 
@@ -103,7 +103,7 @@ class AnswerConversation:
         try:
             return await self._carry_out(held)
         except Temporary as error:
-            self._failed("turn", error)
+            self._bench.failed("turn", error)
             delay_ms = _delay_ms(error)
             held.ended("retry", reason=error.dependency, detail=error.reason, retry_in_ms=delay_ms)
             await self._release(held, give_back=isinstance(error, Busy | DependencyDown))
@@ -111,7 +111,7 @@ class AnswerConversation:
         except Permanent as error:
             # The table or a queue refuses the turn itself. The attempt is used up, so that
             # people get the conversation in the end.
-            self._failed("turn", error)
+            self._bench.failed("turn", error)
             held.ended("retry", reason=error.dependency, detail=error.reason)
             await self._release(held, give_back=False)
             return Retry()
@@ -146,9 +146,6 @@ class AnswerConversation:
         with suppress(ReplydError, TimeoutError):
             async with asyncio.timeout(_RELEASE_SECONDS):
                 await self._bench.store.apply(held.key, step)
-
-    def _failed(self, operation: str, error: DependencyError) -> None:
-        self._bench.telemetry.emit(DependencyFailed.of(error, operation))
 
 
 def _delay_ms(error: DependencyError) -> int:

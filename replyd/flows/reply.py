@@ -9,7 +9,7 @@ from replyd.domain.record import Entry, Outbox
 from replyd.domain.text import split_reply
 from replyd.errors import Ambiguous, Permanent, Temporary
 from replyd.flows.hand_over import hand_over
-from replyd.flows.send import Sent, failed, parts_of, send
+from replyd.flows.send import Sent, parts_of, send
 from replyd.flows.settle import settle
 from replyd.flows.workbench import Account, Outcome, Retry, Settled, Turn
 from replyd.ports import Line, ModelReply, ModelRequest
@@ -81,7 +81,7 @@ class Reply:
                 held.ended("lease_lost", detail=f"after {len(sent.sids)} parts were sent")
                 return Retry()
             case Ambiguous() as error:
-                failed(held, error)
+                held.bench.failed("send", error)
                 return await hand_over(
                     held, turn.HandOver(turn.AMBIGUOUS, held.pending, error.reason, noted)
                 )
@@ -136,7 +136,7 @@ async def _settle(held: Turn, noted: Outbox, sent: Sent, reply: ModelReply) -> O
 
 async def _give_up(held: Turn, error: Permanent, operation: str) -> Outcome:
     """Nothing was sent and repeating cannot help: people answer."""
-    failed(held, error, operation)
+    held.bench.failed(operation, error)
     return await hand_over(held, turn.HandOver(turn.FAILED, held.pending, str(error)))
 
 

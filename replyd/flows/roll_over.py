@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from replyd.domain import history, steps
-from replyd.domain.events import DependencyFailed
 from replyd.domain.expressions import Applied
 from replyd.errors import DependencyError
 from replyd.flows.workbench import Turn
@@ -23,7 +22,7 @@ async def roll_over(held: Turn) -> None:
         await store.put_side(name, {"messages": list(head)}, None, part=history.archive_part(head))
         result = await store.apply(held.key, steps.roll_over(held.lease.token, head))
     except DependencyError as error:
-        held.bench.telemetry.emit(DependencyFailed.of(error, "roll_over"))
+        held.bench.failed("roll_over", error)
         return
     if isinstance(result, Applied):
         held.conversation = replace(held.conversation, messages=entries[count:])

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from replyd.domain import steps, turn
-from replyd.domain.events import DependencyFailed, PartSent
+from replyd.domain.events import PartSent
 from replyd.domain.messages import OutboundPart
 from replyd.domain.record import Entry, Outbox
 from replyd.errors import Ambiguous, DependencyError, Permanent, Temporary
@@ -43,7 +43,7 @@ async def send(held: Turn, outbox: Outbox) -> Sent:
             except Temporary as error:
                 if not sids or attempt >= bench.policy.max_attempts:
                     return Sent(sids, error)
-                failed(held, error)
+                bench.failed("send", error)
                 pause = turn.pause_ms(attempt, bench.ids.jitter()) / 1000
                 await asyncio.sleep(max(pause, error.delay or 0))
                 continue
@@ -90,7 +90,3 @@ async def _send_part(held: Turn, outbox: Outbox, index: int, entry: Entry) -> st
         # A proof of refusal.
         held.may_have_sent = before
         raise
-
-
-def failed(held: Turn, error: DependencyError, operation: str = "send") -> None:
-    held.bench.telemetry.emit(DependencyFailed.of(error, operation))

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from replyd.domain import steps, turn
-from replyd.domain.events import DependencyFailed
 from replyd.domain.record import Entry, Outbox
 from replyd.errors import Permanent, ReplydError, Temporary
 from replyd.flows.workbench import Turn
@@ -43,14 +42,14 @@ async def settle(
         try:
             result = await bench.store.apply(held.key, step)
         except Permanent as error:
-            _failed(held, error)
+            bench.failed("commit", error)
             if not entries:
                 return False
             # Too large or malformed: settle without the texts rather than send again.
             entries, prune = (), ()
             continue
         except Temporary as error:
-            _failed(held, error)
+            bench.failed("commit", error)
             await asyncio.sleep(turn.pause_ms(attempt, bench.ids.jitter()) / 1000)
             continue
         answer = turn.after_commit(
@@ -72,7 +71,3 @@ async def _drop_bodies(held: Turn, count: int) -> None:
             # Its expiry removes what this leaves behind.
             with suppress(ReplydError):
                 await held.bench.store.delete_side(taken.pending.body_ref)
-
-
-def _failed(held: Turn, error: Permanent | Temporary) -> None:
-    held.bench.telemetry.emit(DependencyFailed.of(error, "commit"))

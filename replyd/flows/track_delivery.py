@@ -6,7 +6,7 @@ from typing import Any
 from replyd.domain import record, steps
 from replyd.domain.events import DeliveryReported
 from replyd.domain.expressions import Applied, Refused
-from replyd.domain.messages import ConversationKey, Params
+from replyd.domain.messages import ConversationKey, Params, first_value
 from replyd.ports import Clock, ConversationStore, Telemetry
 
 
@@ -30,21 +30,21 @@ class TrackDelivery:
 
     async def __call__(self, params: Params, query: Params) -> None:
         """`params`: the signed fields; `query`: what `domain.callback` put into the URL."""
-        sid = _text(params, "MessageSid") or _text(params, "SmsSid")
-        status = _text(params, "MessageStatus") or _text(params, "SmsStatus")
-        error_code = _text(params, "ErrorCode")
+        sid = first_value(params, "MessageSid") or first_value(params, "SmsSid")
+        status = first_value(params, "MessageStatus") or first_value(params, "SmsStatus")
+        error_code = first_value(params, "ErrorCode")
         written = status in self._recorded and await self._record(sid, status, error_code, query)
         self._telemetry.emit(DeliveryReported(sid, status, error_code, written, self._clock.now()))
 
     async def _record(self, sid: str, status: str, error_code: str, query: Params) -> bool:
-        key = ConversationKey(_text(query, "p"), _text(query, "s"))
-        entry = _text(query, "entry")
+        key = ConversationKey(first_value(query, "p"), first_value(query, "s"))
+        entry = first_value(query, "entry")
         if not key.partition or not entry.isdecimal():
             return False
         report: dict[str, Any] = {"message_id": sid, "delivery": status}
         if error_code:
             report["delivery_error"] = error_code
-        turn_id = _text(query, "turn")
+        turn_id = first_value(query, "turn")
         result = await self._store.apply(key, steps.report_in_outbox(turn_id, int(entry), report))
         for _ in range(3):
             if isinstance(result, Applied):
@@ -69,8 +69,3 @@ def _place(result: Refused, sid: str, turn_id: str, entry: int) -> int | None:
     if entry < len(turn) and not turn[entry][1].get("message_id"):
         return turn[entry][0]
     return None
-
-
-def _text(params: Params, name: str) -> str:
-    value = params.get(name, "")
-    return value if isinstance(value, str) else (value[0] if value else "")

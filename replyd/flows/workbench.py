@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from replyd.domain import prompt, record
-from replyd.domain.events import TurnEnded
+from replyd.domain.events import DependencyFailed, TurnEnded
 from replyd.domain.expressions import StepResult
 from replyd.domain.messages import ConversationKey, InboundMessage
 from replyd.domain.record import Conversation, Pending, conversation_from
 from replyd.domain.turn import TurnPolicy
 from replyd.domain.wakeup import BodyCodec
 from replyd.domain.window import WindowPolicy
+from replyd.errors import DependencyError
 from replyd.flows.lease import Lease
 from replyd.ports import (
     Channel,
@@ -53,6 +54,10 @@ class Workbench:
         if result.item is None:
             return None
         return conversation_from(result.item, key, address_attribute=self.address_attribute)
+
+    def failed(self, operation: str, error: DependencyError) -> None:
+        """Tell operators of a call that did not succeed."""
+        self.telemetry.emit(DependencyFailed.of(error, operation))
 
 
 @dataclass(frozen=True, slots=True)

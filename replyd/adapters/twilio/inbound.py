@@ -7,7 +7,7 @@ https://www.twilio.com/docs/whatsapp/api. Errors name a parameter, never its con
 import re
 
 from replyd.domain import address
-from replyd.domain.messages import InboundMessage, Media, Params
+from replyd.domain.messages import InboundMessage, Media, Params, first_value
 
 MAX_MEDIA = 20  # Twilio documents 10 a message.
 
@@ -23,31 +23,24 @@ def parse(params: Params) -> InboundMessage:
     none, and more than MAX_MEDIA files. An inbound message says `SmsStatus=received`, also when
     it carries media and no text, so the status alone does not make a callback.
     """
-    state = _first(params, "MessageStatus") or _first(params, "SmsStatus")
+    state = first_value(params, "MessageStatus") or first_value(params, "SmsStatus")
     if state.lower() not in _INBOUND_STATES:
         raise ValueError("this is a status callback: MessageStatus is not received")
     return InboundMessage(
         sid=_sid(params),
         sender=_address(params, "From"),
         recipient=_address(params, "To"),
-        body=_first(params, "Body"),
-        profile_name=_first(params, "ProfileName"),
-        account_sid=_first(params, "AccountSid"),
+        body=first_value(params, "Body"),
+        profile_name=first_value(params, "ProfileName"),
+        account_sid=first_value(params, "AccountSid"),
         media=_media(params),
         params=dict(params),
     )
 
 
-def _first(params: Params, name: str) -> str:
-    value: object = params.get(name)
-    if isinstance(value, list):
-        value = value[0] if value else None
-    return "" if value is None else str(value)
-
-
 def _sid(params: Params) -> str:
     for name in ("MessageSid", "SmsMessageSid", "SmsSid"):
-        if sid := _first(params, name):
+        if sid := first_value(params, name):
             if _SID.fullmatch(sid) is None:
                 raise ValueError(f"{name} is no message SID")
             return sid
@@ -55,18 +48,18 @@ def _sid(params: Params) -> str:
 
 
 def _address(params: Params, name: str) -> str:
-    value = _first(params, name)
+    value = first_value(params, name)
     if not address.is_address(value):
         raise ValueError(f"{name} is missing or no address")
     return value
 
 
 def _media(params: Params) -> tuple[Media, ...]:
-    count = _first(params, "NumMedia") or "0"
+    count = first_value(params, "NumMedia") or "0"
     if _COUNT.fullmatch(count) is None or int(count) > MAX_MEDIA:
         raise ValueError(f"NumMedia is no number from 0 to {MAX_MEDIA}")
     files = (
-        Media(_first(params, f"MediaUrl{n}"), _first(params, f"MediaContentType{n}"))
+        Media(first_value(params, f"MediaUrl{n}"), first_value(params, f"MediaContentType{n}"))
         for n in range(int(count))
     )
     # A file that Twilio could not fetch must not cost the customer the message.
