@@ -142,6 +142,16 @@ class SignedRequest:
     signature_settings: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """A message that the vendor has accepted from us, whatever became of it. `at`: its creation
+    by the vendor's clock, epoch ms, in whole seconds."""
+
+    sid: str
+    text: str
+    at: int
+
+
 class Channel(Protocol):
     def knows_account(self, account_sid: str) -> bool: ...
 
@@ -158,6 +168,16 @@ class Channel(Protocol):
 
         Raises Ambiguous when it may have been accepted; Temporary, Busy or DependencyDown when
         it was certainly not and may be sent again; Permanent when it never will be."""
+        ...
+
+    async def sent_since(
+        self, account_sid: str, sender: str, recipient: str, since: int
+    ) -> Sequence[SentMessage]:
+        """What the vendor has accepted from `sender` to `recipient`, oldest first: all of it that
+        was created at `since` (epoch ms, to the second) or later, perhaps also older messages.
+
+        Raises Temporary, Busy or DependencyDown when it cannot be read for now, Permanent when
+        it never can be. Reading changes nothing and may be repeated."""
         ...
 
 
