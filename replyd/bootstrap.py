@@ -16,6 +16,7 @@ from replyd.adapters.dynamodb import DynamoStore, TableLayout
 from replyd.adapters.sqs import SqsHandoffs, SqsWakeups
 from replyd.adapters.system import SystemClock, SystemIds
 from replyd.adapters.twilio import TwilioChannel
+from replyd.adapters.twilio.failures import delivery_failure
 from replyd.domain.callback import status_callback
 from replyd.domain.messages import ConversationKey
 from replyd.domain.routing import OptOutWords, UnknownSenderPolicy
@@ -24,6 +25,7 @@ from replyd.domain.wakeup import BodyCodec
 from replyd.domain.window import WindowPolicy
 from replyd.flows.accept_message import AcceptMessage
 from replyd.flows.answer_conversation import AnswerConversation
+from replyd.flows.tell_people import TellPeople
 from replyd.flows.track_delivery import TrackDelivery
 from replyd.flows.workbench import Workbench
 from replyd.ports import (
@@ -95,12 +97,14 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
             policy=_policy(settings),
             owner=parts.owner,
             send_margin_seconds=settings.watchdog_seconds + settings.twilio.timeout_seconds,
+            grace_seconds=settings.grace_seconds,
             status_callback=partial(status_callback, settings.server.public_url),
             address_attribute=settings.conversations.address_attribute,
             history_messages=settings.ai.history_messages,
             keep_messages=settings.history.keep_messages,
             seen_keep=settings.history.seen_keep,
             seen_horizon_ms=settings.history.seen_days * 24 * 60 * 60 * 1000,
+            apology_text=settings.turn.apology_text,
             bodies=settings.logging.bodies,
         )
     )
@@ -143,7 +147,19 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
         )
         for _ in range(settings.queues.receivers)
     )
-    track = TrackDelivery(parts.store, parts.clock, telemetry, frozenset(settings.delivery.record))
+    track = TrackDelivery(
+        parts.store,
+        TellPeople(
+            store=parts.store,
+            handoffs=parts.handoffs,
+            codec=codec,
+            address_attribute=settings.conversations.address_attribute,
+            explain=delivery_failure,
+        ),
+        parts.clock,
+        telemetry,
+        frozenset(settings.delivery.record),
+    )
     return Daemon(accept, answer, track, buffer, consumers)
 
 
@@ -294,6 +310,8 @@ def _policy(settings: Settings) -> TurnPolicy:
         max_attempts=turn.max_attempts,
         give_up_ms=_ms(turn.give_up_after_seconds),
         max_restarts=settings.window.max_restarts,
+        on_ambiguous=turn.on_ambiguous,
+        apology=bool(turn.apology_text),
     )
 
 

@@ -7,7 +7,13 @@ from typing import Any, Protocol
 
 from replyd.domain.events import Event
 from replyd.domain.expressions import Step, StepResult
-from replyd.domain.messages import ConversationKey, InboundMessage, OutboundPart, Params
+from replyd.domain.messages import (
+    ConversationKey,
+    InboundMessage,
+    OutboundPart,
+    Params,
+    SentMessage,
+)
 from replyd.domain.record import Candidate
 
 # --- conversations -----------------------------------------------------------------------------
@@ -142,16 +148,6 @@ class SignedRequest:
     signature_settings: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SentMessage:
-    """A message that the vendor has accepted from us, whatever became of it. `at`: its creation
-    by the vendor's clock, epoch ms, in whole seconds."""
-
-    sid: str
-    text: str
-    at: int
-
-
 class Channel(Protocol):
     def knows_account(self, account_sid: str) -> bool: ...
 
@@ -213,8 +209,9 @@ class Telemetry(Protocol):
 class LocalBuffer(Protocol):
     """The worker half of the same process, where there is one."""
 
-    def staged(self, key: ConversationKey, closes_at: int) -> None:
-        """A message was staged here: a wake-up held for its conversation waits until then."""
+    def staged(self, key: ConversationKey, seq: int, closes_at: int) -> None:
+        """A message was staged here as `seq`: a wake-up held for its conversation waits until
+        `closes_at`, and a turn under way may have to start over with it."""
         ...
 
     def wake(self, key: ConversationKey, seq: int, at: int) -> None:

@@ -5,7 +5,8 @@ import base64
 import binascii
 import hmac
 import secrets
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -14,9 +15,10 @@ from urllib.parse import parse_qsl, urlencode
 from aiohttp import web
 
 from replyd.demo import twilio_wire as wire
-from replyd.demo.loopback import LoopbackServer, drop
+from replyd.demo.loopback import Fault, LoopbackServer, drop
 
 PREFIX = "whatsapp:"
+_DAYS = ("DateSent", "DateSent>", "DateSent<")
 
 
 class TwilioApi(LoopbackServer):
@@ -35,6 +37,7 @@ class TwilioApi(LoopbackServer):
         self.delay = 0.0
         self._created = datetime.now(UTC)
         self._resources: dict[str, dict[str, Any]] = {}
+        self._list_faults: deque[Fault] = deque()
 
     def routes(self) -> Iterable[web.RouteDef]:
         accounts = f"/{wire.API_VERSION}/Accounts"
@@ -87,29 +90,41 @@ class TwilioApi(LoopbackServer):
 
     async def _list_messages(self, request: web.Request) -> web.Response:
         """GET /Messages, newest first, filters To, From, DateSent (days), PageSize up to 1000:
-        https://www.twilio.com/docs/messaging/api/message-resource#read-multiple-message-resources"""
+        https://www.twilio.com/docs/messaging/api/message-resource#read-multiple-message-resources
+
+        Pages hang together by `PageToken`, so that what comes meanwhile moves nothing."""
         if not self._authenticated(request):
             return _unauthorized()
+        if self._list_faults:
+            fault = self._list_faults.popleft()
+            return wire.error(fault.status, int(fault.code), headers=fault.headers)
         query = request.query
         found = [r for r in reversed(self._resources.values()) if _selected(r, query)]
-        size = min(max(int(query.get("PageSize", "50")), 1), 1000)
-        page = max(int(query.get("Page", "0")), 0)
-        shown = found[page * size : (page + 1) * size]
+        try:
+            size = min(max(int(query.get("PageSize", "50")), 1), 1000)
+            page = max(int(query.get("Page", "0")), 0)
+            start = _start(found, query.get("PageToken", ""), size)
+        except ValueError:
+            return wire.error(400, 20001)
+        shown = found[start : start + size]
 
-        def uri(number: int) -> str:
-            asked = {**query, "PageSize": str(size), "Page": str(number)}
-            return f"{request.path}?{urlencode(asked)}"
+        def uri(number: int, token: str = "") -> str:
+            asked = {n: v for n, v in query.items() if n != "PageToken"}
+            asked |= {"PageSize": str(size), "Page": str(number)}
+            return f"{request.path}?{urlencode(asked | ({'PageToken': token} if token else {}))}"
 
+        before = uri(max(page - 1, 0), f"PB{shown[0]['sid']}") if start and shown else None
+        more = len(found) > start + size
         body = {
             "messages": shown,
             "page": page,
             "page_size": size,
             "start": page * size,
             "end": page * size + max(len(shown) - 1, 0),
-            "uri": uri(page),
+            "uri": uri(page, query.get("PageToken", "")),
             "first_page_uri": uri(0),
-            "previous_page_uri": uri(page - 1) if page else None,
-            "next_page_uri": uri(page + 1) if len(found) > (page + 1) * size else None,
+            "previous_page_uri": before,
+            "next_page_uri": uri(page + 1, f"PA{shown[-1]['sid']}") if more else None,
         }
         return web.json_response(body)
 
@@ -153,14 +168,28 @@ def _channel(address: str) -> str:
     return address.partition(":")[0] if ":" in address else "sms"
 
 
+def _start(found: Sequence[Mapping[str, Any]], token: str, size: int) -> int:
+    """Where the page begins: after (`PA<sid>`) or before (`PB<sid>`) a message.
+
+    Raises ValueError for a token that names none."""
+    if not token:
+        return 0
+    place = [resource["sid"] for resource in found].index(token[2:])
+    return place + 1 if token.startswith("PA") else max(place - size, 0)
+
+
 def _selected(resource: Mapping[str, Any], query: Mapping[str, str]) -> bool:
-    """Whether a list with these filters has it. What is not sent yet counts by its creation."""
+    """Whether a list with these filters has it. What is not sent yet was sent on no day."""
     if any(query.get(k) not in (None, resource[f]) for k, f in (("To", "to"), ("From", "from"))):
         return False
-    sent = resource["date_sent"] or resource["date_created"]
-    day = parsedate_to_datetime(sent).date().isoformat()
+    days = {name: query[name][:10] for name in _DAYS if name in query}
+    if not days:
+        return True
+    if resource["date_sent"] is None:
+        return False
+    day = parsedate_to_datetime(resource["date_sent"]).date().isoformat()
     return (
-        query.get("DateSent", day)[:10] == day
-        and query.get("DateSent>", day)[:10] <= day
-        and query.get("DateSent<", day)[:10] >= day
+        days.get("DateSent", day) == day
+        and days.get("DateSent>", day) <= day
+        and days.get("DateSent<", day) >= day
     )

@@ -112,6 +112,21 @@ class TwilioDouble(TwilioApi):
         """The next `n` sends lose their connection, by default after having been accepted."""
         self._faults.extend([Fault(accept=accept)] * n)
 
+    def fail_list_next(
+        self,
+        n: int = 1,
+        *,
+        status: int = 503,
+        code: int = 20503,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """The next `n` reads of the list get an error."""
+        self._list_faults.extend([Fault(status, str(code), headers=headers or {})] * n)
+
+    def clear_faults(self) -> None:
+        super().clear_faults()
+        self._list_faults.clear()
+
     def fail_delivery_next(self, n: int = 1, *, code: int = 63016, message: str = "") -> None:
         """The next `n` accepted messages end as `undelivered` with `code`."""
         self._undeliverable.extend([(code, message or "Failed to send")] * n)

@@ -19,6 +19,7 @@ _BUSINESS_SCOPED = re.compile(r"[A-Z]{2}\.[A-Za-z0-9]{1,128}")
 _KINDS = ("image", "audio", "video")
 
 MESSAGES: Mapping[int, str] = {
+    20001: "Unknown parameters",
     20003: "Authenticate",
     20404: "The requested resource was not found",
     20429: "Too Many Requests",

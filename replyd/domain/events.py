@@ -75,6 +75,18 @@ class ModelAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelInterrupted:
+    """A call was cancelled because its answer would have been thrown away. `reason`:
+    NewerMessages, Silenced, LeaseLost."""
+
+    key: ConversationKey
+    sids: tuple[str, ...]
+    reason: str
+    duration_ms: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class PartSent:
     """Twilio accepted one part of the reply."""
 
@@ -84,6 +96,23 @@ class PartSent:
     parts: int
     part_sid: str
     duration_ms: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendReconciled:
+    """It was looked up whether a reply had gone out. `accepted`: how many of its `parts`.
+
+    `outcome`: accepted (all of it), resumed (the other parts are sent now), sent_again (nothing
+    had gone out), sent_again_unsure (it could not be read, and the settings say resend),
+    handed_over."""
+
+    key: ConversationKey
+    conversation_id: str
+    turn_id: str
+    parts: int
+    accepted: int
+    outcome: str
     at: int
 
 
@@ -121,13 +150,15 @@ class TurnEnded:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryReported:
-    """A status callback for a message that replyd sent."""
+    """A status callback for a message that replyd sent. `recorded`: its state is new in the
+    record; `people_told`: the report put a body on people's queue."""
 
     sid: str
     status: str
     error_code: str
     recorded: bool
     at: int
+    people_told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +204,9 @@ Event = (
     | TurnClaimed
     | ModelAsked
     | ModelAnswered
+    | ModelInterrupted
     | PartSent
+    | SendReconciled
     | TurnEnded
     | DeliveryReported
     | DependencyFailed

@@ -120,3 +120,13 @@ class OutboundPart:
     recipient: str
     text: str
     status_callback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """A message that the vendor has accepted from us, whatever became of it. `at`: its creation
+    by the vendor's clock, epoch ms, in whole seconds."""
+
+    sid: str
+    text: str
+    at: int

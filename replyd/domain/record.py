@@ -30,6 +30,7 @@ LEASE = "reply_lease"
 OUTBOX = "reply_outbox"
 LAST_TURN = "reply_last_turn"
 ATTEMPTS = "reply_attempts"
+FAILURE = "reply_failure"
 
 USER_REPLY_RECEIVED = "user_reply_received"
 AI_RESPONSE_SENT = "ai_response_sent"
@@ -47,6 +48,11 @@ def iso(ms: int) -> str:
     """Epoch milliseconds as ISO 8601, UTC, milliseconds; the nearest year from 1 to 9999."""
     stamp = _EPOCH + timedelta(milliseconds=max(_FIRST_MS, min(ms, _LAST_MS)))
     return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def failure(reason: str, detail: str, now: int) -> dict[str, str]:
+    """The value of `reply_failure`, for operators."""
+    return {"reason": reason, "detail": detail, "at": iso(now)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,7 @@ class Outbox:
     entries: tuple[Entry, ...]
     at: int
     reason: str = ""
+    detail: str = ""
     summary: str = ""
     delivery: Mapping[str, Any] | None = None
 
@@ -90,6 +97,7 @@ class Outbox:
             "entries": list(self.entries),
             "at": self.at,
             "reason": self.reason,
+            "detail": self.detail,
             "summary": self.summary,
             "delivery": dict(self.delivery or {}),
         }
@@ -97,7 +105,8 @@ class Outbox:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What the turn protocol needs to know of an item. Times in epoch ms."""
+    """What the turn protocol needs to know of an item. Times in epoch ms. `failure`: why the last
+    attempt did not succeed."""
 
     key: ConversationKey
     conversation_id: str
@@ -115,6 +124,7 @@ class Conversation:
     outbox: Outbox | None
     last_turn: str
     attempts: int
+    failure: str
 
     @property
     def settled(self) -> int:
@@ -164,6 +174,7 @@ def conversation_from(
         outbox=_outbox(item.get(OUTBOX)),
         last_turn=_str(item.get(LAST_TURN)),
         attempts=_int(item.get(ATTEMPTS)),
+        failure=_str(_map(item.get(FAILURE)).get("detail")),
     )
 
 
@@ -229,6 +240,7 @@ def _outbox(raw: object) -> Outbox | None:
         entries=tuple(dict(_map(e)) for e in _list(raw.get("entries"))),
         at=_int(raw.get("at")),
         reason=_str(raw.get("reason")),
+        detail=_str(raw.get("detail")),
         summary=_str(raw.get("summary")),
         delivery=_map(raw.get("delivery")),
     )

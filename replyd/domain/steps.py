@@ -118,12 +118,23 @@ def claim(
 
 
 def renew(token: str, expires_at: int) -> Step:
-    return Step("renew", _holds(token), (Set((r.LEASE, "expires_at"), expires_at),))
+    """Keep the conversation, and see what has come of it meanwhile."""
+    extend = Set((r.LEASE, "expires_at"), expires_at)
+    return Step("renew", _holds(token), (extend,), returns="item")
 
 
-def release(token: str, *, give_back_attempt: bool, drop_outbox: bool = False) -> Step:
-    """Let go of the conversation. `drop_outbox` only when nothing of it can have been sent."""
+def release(
+    token: str,
+    *,
+    give_back_attempt: bool,
+    drop_outbox: bool = False,
+    failure: Mapping[str, Any] | None = None,
+) -> Step:
+    """Let go of the conversation. `drop_outbox` only when nothing of it can have been sent.
+    `failure`: why the attempt did not succeed, for operators."""
     actions: list[Action] = [Remove((r.LEASE,))]
+    if failure is not None:
+        actions.append(Set((r.FAILURE,), dict(failure)))
     if give_back_attempt:
         actions.append(Add((r.ATTEMPTS,), -1))
     if drop_outbox:
@@ -188,10 +199,12 @@ def commit(
     *,
     status: str,
     thread_id: str = "",
+    failure: Mapping[str, Any] | None = None,
     prune: Iterable[str] = (),
 ) -> Step:
     """Settle the turn. `entries` go to the history; `outbox.delivery` is what callbacks were seen
-    to have written, and the step is refused when they have written more since."""
+    to have written, and the step is refused when they have written more since. `failure`: why
+    people have to look at it, if they do."""
     history = tuple(dict(e) for e in entries)
     actions: list[Action] = [
         *([Append((r.MESSAGES,), history)] if history else []),
@@ -201,25 +214,57 @@ def commit(
         Remove((r.LEASE,)),
         Remove((r.OUTBOX,)),
         Remove((r.ATTEMPTS,)),
+        Set((r.FAILURE,), dict(failure)) if failure else Remove((r.FAILURE,)),
         DropHead((r.PENDING,), len(outbox.seqs)),
     ]
     if thread_id:
         actions.append(Set((r.THREAD_ID,), thread_id))
     actions += [Remove((r.SEEN, sid)) for sid in prune]
-    condition = All(
-        (_holds(token), Compare((r.OUTBOX, "delivery"), "=", dict(outbox.delivery or {})))
-    )
-    return Step("commit", condition, tuple(actions))
+    return Step("commit", _ours_as_seen(token, outbox), tuple(actions))
+
+
+def commit_apology(
+    token: str, outbox: r.Outbox, entries: Iterable[Mapping[str, Any]], expires_at: int
+) -> Step:
+    """Settle an apology, which answers nothing: messages, attempts and lease stay, for the
+    handoff that follows."""
+    actions: list[Action] = [
+        Append((r.MESSAGES,), tuple(dict(e) for e in entries)),
+        Set((r.LAST_TURN,), outbox.turn_id),
+        Set((r.LEASE, "expires_at"), expires_at),
+        Remove((r.OUTBOX,)),
+    ]
+    return Step("commit_apology", _ours_as_seen(token, outbox), tuple(actions))
+
+
+def _ours_as_seen(token: str, outbox: r.Outbox) -> Condition:
+    return All((_holds(token), Compare((r.OUTBOX, "delivery"), "=", dict(outbox.delivery or {}))))
 
 
 # A state may be replaced by a later one, never by an earlier one; callbacks come in any order.
-_STATES = ("accepted", "queued", "sending", "sent", "delivered", "read", "undelivered", "failed")
+_STATES = ("accepted", "queued", "sending", "sent", "delivered", "read")
+# They end every order. Of the two the first one stands, so that a part fails once.
+NOT_DELIVERED = frozenset(("undelivered", "failed"))
+# In an entry that was not delivered: the body about it is on people's queue.
+PEOPLE_TOLD = "people_told"
+
+
+def _before(status: str) -> tuple[str, ...]:
+    if status in NOT_DELIVERED:
+        rank = len(_STATES)
+    else:
+        rank = _STATES.index(status) if status in _STATES else 0
+    return ("unknown", "not_sent", *_STATES[:rank])
+
+
+def replaces(status: str, entry: Mapping[str, Any]) -> bool:
+    """Whether a report of `status` is news for an entry, as the steps below see it."""
+    return "delivery" not in entry or entry["delivery"] in _before(status)
 
 
 def _earlier_than(path: Path, status: str) -> Condition:
     """No state yet, or one before `status`."""
-    rank = _STATES.index(status) if status in _STATES else 0
-    earlier = [Compare(path, "=", state) for state in ("unknown", *_STATES[:rank])]
+    earlier = [Compare(path, "=", state) for state in _before(status)]
     return AnyOf((Missing(path), *earlier))
 
 
@@ -233,7 +278,7 @@ def report_in_outbox(turn_id: str, entry: int, report: Mapping[str, Any]) -> Ste
             _earlier_than((*place, "delivery"), str(report["delivery"])),
         )
     )
-    return Step("report_in_outbox", condition, (Set(place, dict(report)),))
+    return _report("report_in_outbox", condition, (Set(place, dict(report)),), report)
 
 
 def report_in_history(
@@ -250,7 +295,34 @@ def report_in_history(
         )
     )
     actions = tuple(Set((*place, name), value) for name, value in report.items())
-    return Step("report_in_history", condition, actions)
+    return _report("report_in_history", condition, actions, report)
+
+
+def _report(
+    name: str, condition: Condition, actions: tuple[Action, ...], report: Mapping[str, Any]
+) -> Step:
+    """A failure brings the item along: what people get is made from it."""
+    failed = report["delivery"] in NOT_DELIVERED
+    return Step(name, condition, actions, returns="item" if failed else "nothing")
+
+
+def people_told_in_outbox(turn_id: str, entry: int, sid: str) -> Step:
+    """People know of the failure of this part, whose turn is not committed yet."""
+    place: Path = (r.OUTBOX, "delivery", str(entry))
+    condition = All(
+        (
+            Compare((r.OUTBOX, "turn_id"), "=", turn_id),
+            Compare((*place, "message_id"), "=", sid),
+        )
+    )
+    return Step("people_told_in_outbox", condition, (Set((*place, PEOPLE_TOLD), True),))
+
+
+def people_told_in_history(index: int, sid: str) -> Step:
+    """People know of the failure of this message in the history."""
+    place: Path = (r.MESSAGES, index)
+    condition = Compare((*place, "message_id"), "=", sid)
+    return Step("people_told_in_history", condition, (Set((*place, PEOPLE_TOLD), True),))
 
 
 def roll_over(token: str, head: Sequence[Any]) -> Step:

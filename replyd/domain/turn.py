@@ -5,13 +5,13 @@ Times are epoch milliseconds, pauses milliseconds.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from replyd.domain import record as r
 from replyd.domain.expressions import Applied, StepResult
 from replyd.domain.messages import ConversationKey
-from replyd.domain.record import Conversation, Outbox, Pending
+from replyd.domain.record import Conversation, Outbox
 from replyd.domain.window import WindowPolicy
 
 # At most this many pending messages are taken into one turn.
@@ -24,6 +24,7 @@ OPTED_OUT = "opted_out"
 FAILED = "failed"
 AMBIGUOUS = "ambiguous"
 TOO_OLD = "too_old"
+UNDELIVERED = "undelivered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,10 @@ class TurnPolicy:
     max_attempts: int = 5
     give_up_ms: int = 180_000
     max_restarts: int = 2
+    # Where it cannot be known whether a reply was sent, or attempts are used up over it.
+    on_ambiguous: Literal["resend", "handoff"] = "handoff"
+    # Whether the customer is told when the AI gives up.
+    apology: bool = False
 
 
 # --- STAGE -------------------------------------------------------------------------------------
@@ -168,59 +173,20 @@ def window_closes_at(conversation: Conversation, window: WindowPolicy) -> int:
     )
 
 
-# --- after CLAIM -------------------------------------------------------------------------------
+# --- RUN ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class AskModel:
-    taken: tuple[Pending, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class HandOver:
-    """Give `taken` to people. `maybe_sent` is a reply that may have reached the customer."""
-
-    reason: str
-    taken: tuple[Pending, ...]
-    detail: str = ""
-    maybe_sent: Outbox | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RepeatHandoff:
-    """A handoff was about to happen when its worker ended: repeat its effect."""
-
-    outbox: Outbox
-    taken: tuple[Pending, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LetGo:
-    """Nothing to do, though the claim held."""
-
-
-Next = AskModel | HandOver | RepeatHandoff | LetGo
-
-
-def next_effect(conversation: Conversation, *, now: int, policy: TurnPolicy) -> Next:
-    outbox = conversation.outbox
-    if outbox is not None:
-        taken = conversation.pending[: len(outbox.seqs)]
-        if outbox.kind == "handoff":
-            return RepeatHandoff(outbox, taken)
-        return HandOver(AMBIGUOUS, taken, "an earlier worker ended while sending", outbox)
-    taken = conversation.pending[:MAX_TAKEN]
-    if not taken:
-        return LetGo()
-    if conversation.handoff:
-        return HandOver(REQUESTED, taken)
-    if conversation.opted_out:
-        return HandOver(OPTED_OUT, taken)
-    if conversation.attempts > policy.max_attempts:
-        return HandOver(FAILED, taken, f"no reply after {policy.max_attempts} attempts")
-    if now - taken[0].received_at > policy.give_up_ms:
-        return HandOver(TOO_OLD, taken, f"no reply within {policy.give_up_ms // 1000} s")
-    return AskModel(taken)
+def after_renewal(
+    conversation: Conversation | None, *, token: str, seq: int | None = None
+) -> "Holds | LeaseLost | Silenced | NewerMessages":
+    """Whether the model's answer is still wanted, by the item that a renewal showed. `seq`: the
+    newest message that it will answer, where a newer one means to ask again."""
+    if conversation is None or conversation.lease is None or conversation.lease.token != token:
+        return LeaseLost()
+    if silenced := _silenced(conversation):
+        return silenced
+    newer = seq is not None and conversation.seq != seq
+    return NewerMessages(conversation) if newer else Holds()
 
 
 # --- INTENT, ARM, COMMIT -----------------------------------------------------------------------
@@ -261,15 +227,14 @@ def after_intent(
     """`seq`: what the step insisted on, if it did."""
     if isinstance(result, Applied):
         return Holds()
-    if conversation is None or conversation.lease is None or conversation.lease.token != token:
-        return LeaseLost()
-    if conversation.outbox is not None and conversation.outbox.turn_id == turn_id:
+    answer = after_renewal(conversation, token=token, seq=seq)
+    if isinstance(answer, LeaseLost):
+        return answer
+    outbox = conversation.outbox if conversation is not None else None
+    if outbox is not None and outbox.turn_id == turn_id:
         return Holds()
-    if silenced := _silenced(conversation):
-        return silenced
     # A refusal without a reason must not ask the model again, and again.
-    newer = seq is not None and conversation.seq != seq
-    return NewerMessages(conversation) if newer else LeaseLost()
+    return LeaseLost() if isinstance(answer, Holds) else answer
 
 
 def after_arm(
@@ -325,32 +290,9 @@ def after_handoff_intent(
     return DeliveryChanged(conversation.outbox)
 
 
-def with_delivery(entries: tuple[r.Entry, ...], outbox: Outbox) -> tuple[r.Entry, ...]:
-    """The history entries, with what callbacks have reported for each part (by entry index)."""
-    reported = outbox.delivery or {}
-    reports = [reported.get(str(i)) for i in range(len(entries))]
-    return tuple(
-        {**entry, **report} if isinstance(report, Mapping) else entry
-        for entry, report in zip(entries, reports, strict=True)
-    )
-
-
 def pause_ms(attempt: int, jitter: float) -> int:
     """How long to wait before attempt + 1: 1 s doubling up to 30 s, less up to half of it.
 
     `jitter` is a random number in [0, 1)."""
     full = min(LONGEST_PAUSE_MS, 1_000 * 2 ** min(max(attempt, 1) - 1, 10))
     return int(full * (1 - jitter / 2))
-
-
-def unknown_delivery(outbox: Outbox) -> Outbox:
-    """The outbox with every part that has no SID marked as perhaps sent."""
-    return replace(
-        outbox,
-        entries=tuple(
-            {**e, "delivery": "unknown"}
-            if e.get("role") == "assistant" and not e.get("message_id")
-            else e
-            for e in outbox.entries
-        ),
-    )

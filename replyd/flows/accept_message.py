@@ -141,7 +141,7 @@ class AcceptMessage:
         except (ReplydError, asyncio.CancelledError):
             self._buffer.wake(target.key, staged.seq, max(closes_at, now))
             raise
-        self._buffer.staged(target.key, closes_at)
+        self._buffer.staged(target.key, staged.seq, closes_at)
         self._telemetry.emit(
             MessageAccepted(
                 key=target.key,

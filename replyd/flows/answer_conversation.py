@@ -3,12 +3,13 @@
 import asyncio
 from contextlib import suppress
 
-from replyd.domain import steps, turn
+from replyd.domain import effects, record, steps, turn
 from replyd.domain.events import TurnClaimed
 from replyd.domain.expressions import StepResult
 from replyd.domain.messages import ConversationKey
 from replyd.domain.record import Conversation
 from replyd.errors import Busy, DependencyDown, DependencyError, Permanent, ReplydError, Temporary
+from replyd.flows import apologise
 from replyd.flows.hand_over import hand_over, repeat_handoff
 from replyd.flows.lease import Lease
 from replyd.flows.reply import Reply
@@ -16,6 +17,7 @@ from replyd.flows.roll_over import roll_over
 from replyd.flows.workbench import (
     Account,
     LookAgain,
+    News,
     Outcome,
     PassOn,
     Retry,
@@ -36,13 +38,17 @@ class AnswerConversation:
         self._bench = bench
         self._reply = Reply()
 
-    async def __call__(self, key: ConversationKey, seq: int) -> Outcome:
+    async def __call__(self, key: ConversationKey, seq: int, news: News | None = None) -> Outcome:
+        """`seq`: the wake-up's. `news`: of messages that come meanwhile."""
         try:
             held = await self._claim(key, seq)
         except DependencyError as error:
             self._bench.failed("claim", error)
             return Retry(_delay_ms(error))
-        return await self._run(held) if isinstance(held, Turn) else held
+        if not isinstance(held, Turn):
+            return held
+        held.news = news or held.news
+        return await self._run(held)
 
     async def _claim(self, key: ConversationKey, seq: int) -> Turn | Outcome:
         bench = self._bench
@@ -106,14 +112,15 @@ class AnswerConversation:
             self._bench.failed("turn", error)
             delay_ms = _delay_ms(error)
             held.ended("retry", reason=error.dependency, detail=error.reason, retry_in_ms=delay_ms)
-            await self._release(held, give_back=isinstance(error, Busy | DependencyDown))
+            give_back = isinstance(error, Busy | DependencyDown)
+            await self._release(held, give_back=give_back, error=error)
             return Retry(delay_ms)
         except Permanent as error:
             # The table or a queue refuses the turn itself. The attempt is used up, so that
             # people get the conversation in the end.
             self._bench.failed("turn", error)
             held.ended("retry", reason=error.dependency, detail=error.reason)
-            await self._release(held, give_back=False)
+            await self._release(held, give_back=False, error=error)
             return Retry()
         except asyncio.CancelledError:
             held.ended("retry", reason="drain", detail="the process is stopping")
@@ -121,27 +128,38 @@ class AnswerConversation:
             raise
 
     async def _carry_out(self, held: Turn) -> Outcome:
-        bench = self._bench
         await roll_over(held)
-        match turn.next_effect(held.conversation, now=bench.clock.now(), policy=bench.policy):
-            case turn.AskModel(taken):
-                await held.take(taken)
-                return await self._reply(held)
-            case turn.HandOver() as what:
-                return await hand_over(held, what)
-            case turn.RepeatHandoff() as what:
-                return await repeat_handoff(held, what)
-            case turn.LetGo():
-                await self._release(held, give_back=True)
-                held.ended("nothing_to_do")
-                return Settled(held.conversation.settled)
+        while True:
+            now, policy = self._bench.clock.now(), self._bench.policy
+            match effects.next_effect(held.conversation, now=now, policy=policy):
+                case effects.AskModel(taken):
+                    await held.take(taken)
+                    return await self._reply(held)
+                case effects.Recover() as what:
+                    return await self._reply.resume(held, what)
+                case effects.HandOver() as what:
+                    return await hand_over(held, what)
+                case effects.RepeatHandoff() as what:
+                    return await repeat_handoff(held, what)
+                case effects.FinishApology(outbox):
+                    if not await apologise.finish(held, outbox):
+                        held.ended("lease_lost", detail="COMMIT of an apology did not hold")
+                        return Retry()
+                case effects.LetGo():
+                    await self._release(held, give_back=True)
+                    held.ended("nothing_to_do")
+                    return Settled(held.conversation.settled)
 
-    async def _release(self, held: Turn, *, give_back: bool) -> None:
+    async def _release(
+        self, held: Turn, *, give_back: bool, error: DependencyError | None = None
+    ) -> None:
         """Without it the lease runs out by itself: a failure here costs time only."""
+        now = self._bench.clock.now()
         step = steps.release(
             held.lease.token,
             give_back_attempt=give_back,
             drop_outbox=held.intended == "reply" and not held.may_have_sent,
+            failure=record.failure(error.dependency, error.reason, now) if error else None,
         )
         with suppress(ReplydError, TimeoutError):
             async with asyncio.timeout(_RELEASE_SECONDS):

@@ -2,16 +2,20 @@
 
 from dataclasses import replace
 
-from replyd.domain import record, routing, steps, turn
+from replyd.domain import effects, record, recovery, routing, steps, turn
 from replyd.domain.record import Outbox
+from replyd.flows.apologise import apologise
 from replyd.flows.settle import settle
 from replyd.flows.workbench import Outcome, Retry, Settled, Turn
 
 
-async def hand_over(held: Turn, what: turn.HandOver) -> Outcome:
+async def hand_over(held: Turn, what: effects.HandOver) -> Outcome:
     """INTENT(handoff), the effect, COMMIT. Raises as the store and the queue do."""
     if held.pending != what.taken:
         await held.take(what.taken)
+    if what.apologise and not await apologise(held):
+        held.ended("lease_lost", reason=what.reason)
+        return Retry()
     outbox = _outbox(held, what, what.maybe_sent)
     held.account.turn_id = outbox.turn_id
     held.intended = "handoff"
@@ -25,7 +29,7 @@ async def hand_over(held: Turn, what: turn.HandOver) -> Outcome:
         match answer:
             case turn.Holds():
                 held.lease.extended()
-                return await carry_out(held, outbox, detail=what.detail)
+                return await carry_out(held, outbox)
             case turn.LeaseLost():
                 held.ended("lease_lost", reason=what.reason)
                 return Retry()
@@ -33,15 +37,15 @@ async def hand_over(held: Turn, what: turn.HandOver) -> Outcome:
                 outbox = replace(outbox, delivery=there.delivery)
 
 
-async def repeat_handoff(held: Turn, what: turn.RepeatHandoff) -> Outcome:
+async def repeat_handoff(held: Turn, what: effects.RepeatHandoff) -> Outcome:
     """The handoff of a worker that ended in the middle."""
     await held.take(what.taken)
     held.account.turn_id = what.outbox.turn_id
     held.intended = "handoff"
-    return await carry_out(held, what.outbox, detail="repeated after an earlier worker ended")
+    return await carry_out(held, what.outbox)
 
 
-async def carry_out(held: Turn, outbox: Outbox, *, detail: str) -> Outcome:
+async def carry_out(held: Turn, outbox: Outbox) -> Outcome:
     bench, conversation = held.bench, held.conversation
     await bench.handoffs.send(
         [
@@ -54,7 +58,7 @@ async def carry_out(held: Turn, outbox: Outbox, *, detail: str) -> Outcome:
                 thread_id=conversation.thread_id,
                 company_tel=conversation.company_tel,
                 handoff_reason=outbox.reason,
-                handoff_detail=detail,
+                handoff_detail=outbox.detail,
                 handoff_summary=outbox.summary,
             )
             for taken in held.taken
@@ -62,35 +66,47 @@ async def carry_out(held: Turn, outbox: Outbox, *, detail: str) -> Outcome:
     )
     wanted = outbox.reason in (turn.REQUESTED, turn.OPTED_OUT)
     status = record.HANDED_TO_HUMAN if wanted else record.REPLY_FAILED
-    if not await settle(held, outbox, outbox.entries, status=status):
+    now = bench.clock.now()
+    failure = None if wanted else record.failure(outbox.reason, outbox.detail, now)
+    if not await settle(held, outbox, status=status, failure=failure):
         held.ended("lease_lost", reason=outbox.reason, detail="COMMIT did not hold")
         return Retry()
-    held.ended("handed_over", reason=outbox.reason, detail=detail)
+    held.ended("handed_over", reason=outbox.reason, detail=outbox.detail)
     return Settled(max(outbox.seqs, default=conversation.settled))
 
 
-def _outbox(held: Turn, what: turn.HandOver, maybe_sent: Outbox | None) -> Outbox:
+def _outbox(held: Turn, what: effects.HandOver, maybe_sent: Outbox | None) -> Outbox:
     """Of a reply that may have been sent it keeps turn and entries, as callbacks know them."""
     at = held.bench.clock.now()
     seqs = tuple(p.seq for p in held.pending)
     if maybe_sent is not None:
+        marked = recovery.unknown_delivery(maybe_sent)
         return replace(
-            turn.unknown_delivery(maybe_sent),
+            marked,
             kind="handoff",
             seqs=seqs,
             at=at,
             reason=what.reason,
-            summary=_summary(maybe_sent),
+            detail=what.detail,
+            summary=_summary(marked),
         )
     turn_id = held.bench.ids.fresh()
     rows = [(t.message.sid, t.pending.received_at, t.text) for t in held.taken]
     entries = tuple(routing.user_entries(rows, turn_id))
-    return Outbox(turn_id, "handoff", seqs, entries, at, reason=what.reason, delivery={})
+    return Outbox(
+        turn_id, "handoff", seqs, entries, at, reason=what.reason, detail=what.detail, delivery={}
+    )
 
 
-def _summary(maybe_sent: Outbox) -> str:
-    drafts = [str(e.get("content", "")) for e in maybe_sent.entries if e.get("role") == "assistant"]
-    return (
-        "This reply may have reached the customer: look at Twilio's message log before you "
-        "answer.\n\n" + "\n\n".join(drafts)
+_FATES = {
+    recovery.UNKNOWN: "This may have reached the customer, look at Twilio's message log:",
+    recovery.NOT_SENT: "This has not been sent:",
+}
+
+
+def _summary(reply: Outbox) -> str:
+    """What people need to know of a reply that got stuck: each part, and what became of it."""
+    return "\n\n".join(
+        f"{_FATES.get(str(part.get('delivery')), 'This was sent:')}\n{part.get('content', '')}"
+        for _, part in recovery.parts_of(reply)
     )

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from replyd.domain import steps
-from replyd.domain.expressions import Refused
+from replyd.domain.expressions import Refused, StepResult
 from replyd.domain.messages import ConversationKey
 from replyd.errors import ReplydError
 from replyd.ports import Clock, ConversationStore
@@ -37,8 +37,9 @@ class Lease:
     def left_seconds(self) -> float:
         return 0.0 if self.lost else self._held_from + self._ms / 1000 - self._clock.elapsed()
 
-    async def renew(self) -> None:
-        """Raises as the store does. Sets `lost` when somebody else has taken over."""
+    async def renew(self) -> StepResult:
+        """Brings the item. Raises as the store does. Sets `lost` when somebody else has taken
+        over."""
         asked_at = self._clock.elapsed()
         expires_at = self._clock.now() + self._ms
         result = await self._store.apply(self._key, steps.renew(self.token, expires_at))
@@ -46,10 +47,15 @@ class Lease:
             self.lost = True
         else:
             self._held_from = max(self._held_from, asked_at)
+        return result
+
+    def renewal_seconds(self) -> float:
+        """When the next renewal is due: before two thirds of the lease have passed."""
+        return max(self.left_seconds() / 2, self._ms / 10_000)
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
-        """Renews before two thirds of the lease have passed, for as long as the block runs."""
+        """Renewed for as long as the block runs."""
         task = asyncio.create_task(self._keep())
         try:
             yield
@@ -60,7 +66,7 @@ class Lease:
 
     async def _keep(self) -> None:
         while not self.lost:
-            await asyncio.sleep(max(self.left_seconds() / 2, self._ms / 10_000))
+            await asyncio.sleep(self.renewal_seconds())
             # A renewal that fails is tried again; when none holds, the next step is refused.
             with suppress(ReplydError):
                 await self.renew()

@@ -1,14 +1,17 @@
 """SEND and ARM: a reply's parts in order, each at most once."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from replyd.domain import steps, turn
+from replyd.domain import recovery, steps, turn
 from replyd.domain.events import PartSent
 from replyd.domain.messages import OutboundPart
 from replyd.domain.record import Entry, Outbox
 from replyd.errors import Ambiguous, DependencyError, Permanent, Temporary
 from replyd.flows.workbench import Turn
+
+_ARM_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +23,13 @@ class Sent:
     stopped: DependencyError | turn.Silenced | turn.LeaseLost | None = None
 
 
-def parts_of(outbox: Outbox) -> list[tuple[int, Entry]]:
-    return [(i, e) for i, e in enumerate(outbox.entries) if e.get("role") == "assistant"]
-
-
-async def send(held: Turn, outbox: Outbox) -> Sent:
-    """Stops at the first part that was not accepted. A part that was certainly refused is tried
-    again only behind parts that were accepted; a refused first part goes back to INTENT, where
-    all conditions are looked at again."""
-    bench, sids = held.bench, dict[int, str]()
-    parts = parts_of(outbox)
+async def send(held: Turn, outbox: Outbox, accepted: Mapping[int, str]) -> Sent:
+    """Sends the parts that are not among `accepted` (entry index to SID), and stops at the first
+    one that was not taken. A part that was certainly refused is tried again only behind parts
+    that were accepted; a refused first part goes back to INTENT, where all conditions are looked
+    at again."""
+    bench, sids = held.bench, dict(accepted)
+    parts = recovery.parts_of(outbox)
     for number, (index, entry) in enumerate(parts, start=1):
         attempt = 0
         while index not in sids:
@@ -61,10 +61,21 @@ async def send(held: Turn, outbox: Outbox) -> Sent:
 async def _arm(
     held: Turn, index: int, sids: dict[int, str]
 ) -> turn.Holds | turn.LeaseLost | turn.Silenced:
-    """Once more before a further part: flag, opt-out, token. Notes the SIDs so far, for free."""
-    lease = held.lease
-    step = steps.arm(lease.token, index, lease.expiry(), accepted=sids)
-    result = await held.bench.store.apply(held.key, step)
+    """Once more before a further part: flag, opt-out, token. Notes the SIDs so far, for free.
+    Raises as the store does, after a few tries: then RECOVER has to find out what was sent."""
+    lease, attempt = held.lease, 0
+    while True:
+        attempt += 1
+        step = steps.arm(lease.token, index, lease.expiry(), accepted=sids)
+        try:
+            result = await held.bench.store.apply(held.key, step)
+        except Temporary as error:
+            if attempt >= _ARM_TRIES:
+                raise
+            held.bench.failed("arm", error)
+            await asyncio.sleep(turn.pause_ms(attempt, held.bench.ids.jitter()) / 1000)
+        else:
+            break
     answer = turn.after_arm(result, held.read(result), token=lease.token)
     if isinstance(answer, turn.Holds):
         lease.extended()

@@ -1,52 +1,86 @@
 """COMMIT: the turn's effect has happened, write it down."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
-from replyd.domain import steps, turn
+from replyd.domain import recovery, steps, turn
+from replyd.domain.expressions import Step
 from replyd.domain.record import Entry, Outbox
 from replyd.errors import Permanent, ReplydError, Temporary
 from replyd.flows.workbench import Turn
 
+# The outbox, with what callbacks have written into it, and the entries for the history. Without
+# entries the smallest form is wanted, which the table cannot find too large.
+_Commit = Callable[[Outbox, tuple[Entry, ...]], Step]
+
 
 async def settle(
-    held: Turn, outbox: Outbox, entries: Sequence[Entry], *, status: str, thread_id: str = ""
+    held: Turn,
+    outbox: Outbox,
+    *,
+    status: str,
+    thread_id: str = "",
+    failure: Mapping[str, Any] | None = None,
 ) -> bool:
     """Repeat COMMIT until it holds (true) or the lease is lost (false): whoever claims next then
     finds the outbox."""
     bench = held.bench
+    pending = {p.sid for p in held.conversation.pending}
     prune = steps.prunable(
-        {
-            sid: at
-            for sid, at in held.conversation.seen.items()
-            if sid not in {p.sid for p in held.conversation.pending}
-        },
+        {sid: at for sid, at in held.conversation.seen.items() if sid not in pending},
         bench.clock.now(),
         horizon_ms=bench.seen_horizon_ms,
         keep=bench.seen_keep,
     )
-    entries = tuple(entries)
-    attempt = 0
-    while held.lease.left_seconds() > 0:
-        attempt += 1
-        step = steps.commit(
+
+    def commit(seen: Outbox, entries: tuple[Entry, ...]) -> Step:
+        return steps.commit(
             held.lease.token,
-            outbox,
-            turn.with_delivery(entries, outbox),
+            seen,
+            entries,
             bench.clock.now(),
             status=status,
             thread_id=thread_id,
-            prune=prune,
+            failure=failure,
+            prune=prune if entries else (),
         )
+
+    if not await _until_held(held, outbox, commit):
+        return False
+    await _drop_bodies(held, len(outbox.seqs))
+    return True
+
+
+async def settle_apology(held: Turn, outbox: Outbox) -> bool:
+    """As `settle`, for an apology: the turn goes on."""
+    lease = held.lease
+
+    def commit(seen: Outbox, entries: tuple[Entry, ...]) -> Step:
+        return steps.commit_apology(lease.token, seen, entries, lease.expiry())
+
+    if not await _until_held(held, outbox, commit):
+        return False
+    lease.extended()
+    held.conversation = replace(held.conversation, outbox=None, last_turn=outbox.turn_id)
+    return True
+
+
+async def _until_held(held: Turn, outbox: Outbox, commit: _Commit) -> bool:
+    bench, attempt, whole = held.bench, 0, True
+    while held.lease.left_seconds() > 0:
+        attempt += 1
+        step = commit(outbox, recovery.history_of(outbox) if whole else ())
         try:
             result = await bench.store.apply(held.key, step)
         except Permanent as error:
             bench.failed("commit", error)
-            if not entries:
+            if not whole:
                 return False
             # Too large or malformed: settle without the texts rather than send again.
-            entries, prune = (), ()
+            whole = False
             continue
         except Temporary as error:
             bench.failed("commit", error)
@@ -55,13 +89,9 @@ async def settle(
         answer = turn.after_commit(
             result, held.read(result), token=held.lease.token, turn_id=outbox.turn_id
         )
-        if isinstance(answer, turn.DeliveryChanged):
-            outbox = answer.outbox
-            continue
-        if isinstance(answer, turn.Holds):
-            await _drop_bodies(held, len(outbox.seqs))
-            return True
-        return False
+        if not isinstance(answer, turn.DeliveryChanged):
+            return isinstance(answer, turn.Holds)
+        outbox = replace(outbox, delivery=answer.outbox.delivery)
     return False
 
 

@@ -1,5 +1,6 @@
 """What every flow of a turn works with: ports, policies, and the account of one turn."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -39,6 +40,9 @@ class Workbench:
     owner: str
     # A send starts only while this much of the lease is left: watchdog + HTTP timeout.
     send_margin_seconds: float
+    # A send whose answer was lost has arrived, or never will, and shows in the channel's list,
+    # this long after it was written.
+    grace_seconds: float
     # (key, turn id, entry index) -> URL, or empty where there is none.
     status_callback: Callable[[ConversationKey, str, int], str]
     address_attribute: str = record.RECIPIENT_TEL
@@ -46,6 +50,8 @@ class Workbench:
     keep_messages: int = 50
     seen_keep: int = 500
     seen_horizon_ms: int = 15 * 24 * 60 * 60 * 1000
+    # What a customer is told when the AI gives up; empty for nothing.
+    apology_text: str = ""
     # Whether message texts may go into the account of a turn, and so into the log.
     bodies: bool = False
 
@@ -76,6 +82,7 @@ class Account:
     claimed_at: int
     window_wait_ms: int = 0
     restarts: int = 0
+    reconciled: int = 0
     model_ms: int = 0
     send_ms: int = 0
     input_tokens: int = 0
@@ -86,6 +93,26 @@ class Account:
     reply_sids: list[str] = field(default_factory=list)
 
 
+class News:
+    """`seq`: up to which messages were staged in a conversation, as far as this process has heard.
+    Hearsay: a wake-up may be of an earlier life of the record."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self._changed = asyncio.Event()
+
+    def tell(self, seq: int) -> None:
+        if seq > self.seq:
+            self.seq = seq
+            self._changed.set()
+
+    async def beyond(self, seq: int) -> None:
+        """Returns once a later message than this one is heard of."""
+        while self.seq <= seq:
+            self._changed.clear()
+            await self._changed.wait()
+
+
 @dataclass(slots=True)
 class Turn:
     """One worker's hold on a conversation, from CLAIM to COMMIT or release."""
@@ -94,6 +121,7 @@ class Turn:
     lease: Lease
     conversation: Conversation
     account: Account
+    news: News = field(default_factory=News)
     taken: tuple[Taken, ...] = ()
     # The kind of outbox that we may have put into the item, and whether something of it may have
     # reached the customer: together they say what a release has to leave behind.

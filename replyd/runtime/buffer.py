@@ -16,7 +16,7 @@ from replyd.domain.messages import ConversationKey
 from replyd.domain.wakeup import Wakeup
 from replyd.domain.window import delay_seconds
 from replyd.errors import DependencyError
-from replyd.flows.workbench import LookAgain, Outcome, PassOn, Retry, Settled
+from replyd.flows.workbench import LookAgain, News, Outcome, PassOn, Retry, Settled
 from replyd.ports import Clock, Ids, Received, Telemetry, WakeupQueue
 
 _log = structlog.get_logger("replyd")
@@ -39,6 +39,7 @@ class _Entry:
     failures: int = 0
     task: asyncio.Task[None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    news: News = field(default_factory=News)
 
 
 class Buffer:
@@ -47,7 +48,7 @@ class Buffer:
     def __init__(
         self,
         *,
-        answer: Callable[[ConversationKey, int], Awaitable[Outcome]],
+        answer: Callable[[ConversationKey, int, News], Awaitable[Outcome]],
         wakeups: WakeupQueue,
         clock: Clock,
         ids: Ids,
@@ -107,12 +108,15 @@ class Buffer:
         entry.held, entry.held_seq = received, wakeup.seq
         entry.held_since = self._clock.elapsed()
         entry.seq = max(entry.seq, wakeup.seq)
+        entry.news.tell(wakeup.seq)
         self._reschedule(entry)
 
-    def staged(self, key: ConversationKey, closes_at: int) -> None:
+    def staged(self, key: ConversationKey, seq: int, closes_at: int) -> None:
         self._hints[key] = closes_at
-        if (entry := self._entries.get(key)) is not None and entry.held is not None:
-            self._reschedule(entry)
+        if (entry := self._entries.get(key)) is not None:
+            entry.news.tell(seq)
+            if entry.held is not None:
+                self._reschedule(entry)
 
     def wake(self, key: ConversationKey, seq: int, at: int) -> None:
         if self._draining:
@@ -120,6 +124,7 @@ class Buffer:
         entry = self._entries.get(key) or self._open(key, seq)
         entry.seq = max(entry.seq, seq)
         self._hints[key] = at
+        entry.news.tell(seq)
         self._reschedule(entry)
 
     def _reschedule(self, entry: _Entry) -> None:
@@ -156,9 +161,8 @@ class Buffer:
                     entry.running = True
                     # What arrives during the turn is of the next window.
                     self._hints.pop(entry.key, None)
-                    seq = entry.seq
                     try:
-                        outcome = await self._answer(entry.key, seq)
+                        outcome = await self._answer(entry.key, entry.seq, entry.news)
                     finally:
                         entry.running = False
                 if await self._finished(entry, outcome) or await self._left_to_others(entry):

@@ -62,6 +62,14 @@ def _turn(s: Settings) -> Iterator[Disagreement]:
             f"together be shorter than turn.lease_seconds ({lease:g}): a send could still be on "
             "its way when another worker takes over, and no reply could ever start",
         )
+    recovered = lease + s.turn.clock_skew_seconds + s.grace_seconds
+    if s.turn.give_up_after_seconds <= recovered:
+        yield Disagreement(
+            ("turn.give_up_after_seconds", "turn.lease_seconds", "twilio.timeout_seconds"),
+            f"turn.give_up_after_seconds ({s.turn.give_up_after_seconds:g}) must be longer than "
+            f"turn.lease_seconds, turn.clock_skew_seconds and twice twilio.timeout_seconds "
+            f"together ({recovered:g}): after a crash every reply under way would go to people",
+        )
 
 
 def _queues(s: Settings) -> Iterator[Disagreement]:

@@ -208,7 +208,8 @@ class Twilio(BaseModel):
     base_url: Annotated[str, AfterValidator(as_url)] = ""
     """Another host that speaks Twilio's API; empty for Twilio."""
     timeout_seconds: Positive = 10
-    """How long one request may take in all. An unclear send is looked into after twice this."""
+    """How long one request may take in all. An unclear send is looked into after twice this, the
+    grace."""
     accounts: dict[AccountSid, Tokens] = Field(
         default_factory=dict,
         examples=[{"AC0123456789abcdef0123456789abcdef": ["token"]}],
@@ -234,6 +235,13 @@ class Turn(BaseModel):
     """Attempts at a turn before people get it."""
     give_up_after_seconds: Positive = 180
     """A customer waits no longer than this for the AI; then people get the conversation."""
+    on_ambiguous: Literal["resend", "handoff"] = "handoff"
+    """What happens when it cannot be found out whether a reply was sent, because Twilio's message
+    list cannot be read, or when the attempts are used up over it: `handoff` gives it to people with
+    the draft, `resend` sends it, perhaps a second time."""
+    apology_text: Annotated[str, Field(max_length=1600)] = ""
+    """What the customer is told, once, when the AI gives up and people get the conversation; at
+    most 1600 characters, Twilio's limit. Empty for nothing."""
     concurrency: Count = 100
     """Turns at once in a process."""
     max_held: Count = 1000

@@ -59,6 +59,11 @@ class Settings(BaseModel):
         """`turn.watchdog_seconds`, or what its absence means."""
         return self.turn.watchdog_seconds or self.turn.lease_seconds / 4
 
+    @property
+    def grace_seconds(self) -> float:
+        """How long after a send without an answer it is looked up whether it arrived."""
+        return 2 * self.twilio.timeout_seconds
+
     @model_validator(mode="after")
     def _agree(self) -> "Settings":
         if problems := disagreements(self):

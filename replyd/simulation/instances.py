@@ -99,11 +99,12 @@ class Instance:
             return False
         return True
 
-    async def status(self, params: Params, query: Params) -> None:
-        """A status callback; one that fails is not repeated."""
+    async def status(self, params: Params, query: Params) -> bool:
+        """A status callback: true for 204, false for 503."""
         assert self.daemon is not None
         try:
             async with asyncio.timeout(DURABLE_WITHIN_SECONDS):
                 await self.daemon.track(params, query)
         except (ReplydError, TimeoutError):
-            return
+            return False
+        return True

@@ -1,6 +1,7 @@
 """The oracle's own books: what customers sent, what happened, and what broke as it happened."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -8,12 +9,14 @@ from math import inf
 from replyd.domain import record as r
 from replyd.domain.expressions import Step
 from replyd.domain.messages import ConversationKey
+from replyd.domain.turn import UNDELIVERED
 from replyd.simulation.table import Item
 from replyd.simulation.vendors import Accepted, Said, said
 
 _HOLDERS_STEPS = frozenset(("renew", "intend_reply", "intend_handoff", "arm", "commit", "release"))
 # Leases are in whole milliseconds.
 _ROUNDING_SECONDS = 0.005
+_PART_SID = re.compile(r"reply (\w+) was not delivered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,10 @@ class Ledger:
         self.settled: dict[str, float] = {}
         self.answered: dict[str, Said] = {}
         self.texts: dict[str, str] = {}
+        # By the SID of the part: what it said, those reported as failed, those people know of.
+        self.parts: dict[str, Accepted] = {}
+        self.failed: set[str] = set()
+        self.told: set[str] = set()
         self.handed: dict[str, list[str]] = {}
         self.intended: dict[str, Intended] = {}
         self.deliveries: dict[str, list[tuple[float, str]]] = {}
@@ -185,6 +192,7 @@ class Ledger:
     def accepted(self, effect: Accepted, item: Item | None) -> None:
         """The channel took a part; `item` is the conversation's item at that instant."""
         name, who = effect.conversation, effect.who
+        self.parts[effect.sid] = effect
         words = said(effect.part.text)
         if words is None:
             self.broke("P2", name, who, "sent a text that no model gave")
@@ -203,8 +211,7 @@ class Ledger:
                 self.broke("P2", name, who, f"{short([sid])} is with people, {label} went out")
         self._judge_silence(effect, label)
         outbox = (item or {}).get(r.OUTBOX) or {}
-        # Accepted late, after its sender gave up: within the grace that is the channel's right.
-        if not effect.late and outbox.get("turn_id") != effect.turn_id:
+        if outbox.get("turn_id") != effect.turn_id:
             self.broke("P3", name, who, f"{label} went out outside its turn")
 
     def _judge_silence(self, effect: Accepted, label: str) -> None:
@@ -234,6 +241,9 @@ class Ledger:
             data = json.loads(body)
             key = ConversationKey(data["key"][r.RECIPIENT_TEL], data["key"][r.CONVERSATION_ID])
             name, sid, reason = key.sort, data["message"]["sid"], data["handoff_reason"]
+            if reason == UNDELIVERED:
+                self._told_of_failure(name, who, sid, data["handoff_detail"])
+                continue
             outbox = (items.get(key) or {}).get(r.OUTBOX) or {}
             self.handed.setdefault(sid, []).append(reason)
             ours = outbox.get("kind") == "handoff" and data["seq"] in outbox.get("seqs", ())
@@ -241,6 +251,29 @@ class Ledger:
                 self.broke("P3", name, who, f"{short([sid])} given to people outside its turn")
             if reason != "ambiguous" and sid in self.answered.keys() - self.excused:
                 self.broke("P2", name, who, f"{short([sid])} answered, given to people: {reason}")
+
+    # --- parts that were not delivered ---------------------------------------------------------
+
+    def part_failed(self, part_sid: str) -> None:
+        """The channel reports that this part was not delivered."""
+        self.failed.add(part_sid)
+
+    def failure_acknowledged(self, part_sid: str, who: str) -> None:
+        """A report of that got its 204: it will not come again."""
+        if part_sid not in self.told:
+            name = self.parts[part_sid].conversation
+            self.broke("P1", name, who, f"204 for the failure of {part_sid}, people know nothing")
+
+    def _told_of_failure(self, name: str, who: str, sid: str, detail: str) -> None:
+        found = _PART_SID.match(detail)
+        part_sid = found[1] if found else ""
+        if part_sid not in self.failed:
+            self.broke("P1", name, who, f"people were told of {part_sid}, which did not fail")
+            return
+        words = said(self.parts[part_sid].part.text)
+        if self.parts[part_sid].conversation != name or (words and words.sids[-1] != sid):
+            self.broke("P1", name, who, f"people got {short([sid])} for {part_sid}")
+        self.told.add(part_sid)
 
 
 def _silence(item: Item) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from replyd.domain import steps
 from replyd.domain.messages import ConversationKey, InboundMessage
+from replyd.domain.steps import NOT_DELIVERED
 from replyd.simulation.instances import Instance
 from replyd.simulation.vendors import ACCOUNT, BUSINESS, Accepted, sid_of
 
@@ -127,13 +128,39 @@ async def begin_anew(world: "World", key: ConversationKey, rng: random.Random) -
 
 
 async def report(world: "World", part: Accepted, rng: random.Random) -> None:
-    """The channel's status callbacks for a part, in whichever order."""
-    states = rng.choice((("sent", "delivered"), ("delivered", "sent"), ("failed",), ("read",)))
+    """The channel's status callbacks for a part, in whichever order, repeated until their 204."""
+    states = rng.choice(
+        (
+            ("sent", "delivered"),
+            ("delivered", "sent"),
+            ("failed",),
+            ("undelivered", "sent"),
+            ("read",),
+        )
+    )
     for state in states:
-        await asyncio.sleep(rng.choice((0.05, 0.5, 5)) * rng.random())
-        if (instance := world.any_up()) is not None:
-            params = {"MessageSid": part.sid, "MessageStatus": state, "AccountSid": ACCOUNT}
-            world.spawn(instance.status(params, dict(part.query)))
+        for _ in range(_DELIVERIES):
+            await asyncio.sleep(rng.choice((0.05, 0.5, 5)) * rng.random())
+            fate = world.weather.fate("webhook", rng, world.time())
+            if fate == "duplicate":
+                world.spawn(_tell(world, part, state))
+            if await _tell(world, part, state) and fate != "answer_lost":
+                break
+
+
+async def _tell(world: "World", part: Accepted, state: str) -> bool:
+    if (instance := world.any_up()) is None:
+        return False
+    if state in NOT_DELIVERED:
+        world.ledger.part_failed(part.sid)
+    params = {"MessageSid": part.sid, "MessageStatus": state, "AccountSid": ACCOUNT}
+    wires = instance.wires
+    accepted = await instance.status(params, dict(part.query))
+    if wires is None or wires.is_cut or not accepted:
+        return False
+    if state in NOT_DELIVERED:
+        world.ledger.failure_acknowledged(part.sid, instance.name)
+    return True
 
 
 async def kill(world: "World", rng: random.Random) -> None:

@@ -2,12 +2,13 @@
 
 import random
 import re
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from replyd.adapters.memory import MemoryChannel
-from replyd.domain.messages import InboundMessage, OutboundPart, Params
+from replyd.domain.messages import InboundMessage, OutboundPart, Params, SentMessage
 from replyd.ports import ModelReply, ModelRequest
 
 CUSTOMER_PREFIX = "+4477009"
@@ -72,17 +73,18 @@ class Accepted:
     turn_id: str
     query: dict[str, str]
     part: OutboundPart
-    late: bool
 
 
 class Phone:
-    """The channel. `accepted` is called for each part it takes."""
+    """The channel. `accepted` is called for each part it takes; `now` is its clock, epoch ms."""
 
     account = ACCOUNT
 
-    def __init__(self, accepted: Callable[[Accepted], None]) -> None:
+    def __init__(self, accepted: Callable[[Accepted], None], now: Callable[[], int]) -> None:
         self._accepted = accepted
+        self._now = now
         self._count = 0
+        self._sent: defaultdict[tuple[str, str], list[SentMessage]] = defaultdict(list)
         self._parser = MemoryChannel()
 
     def parse(self, params: Params) -> InboundMessage:
@@ -91,13 +93,16 @@ class Phone:
     def conversation(self, part: OutboundPart) -> str:
         return _query(part).get("s", "")
 
-    def accept(self, who: str, part: OutboundPart, *, late: bool) -> str:
+    def accept(self, who: str, part: OutboundPart) -> str:
         self._count += 1
         sid, query = f"SMout{self._count:027d}", _query(part)
-        self._accepted(
-            Accepted(sid, who, query.get("s", ""), query.get("turn", ""), query, part, late)
-        )
+        at = self._now() // 1000 * 1000
+        self._sent[part.sender, part.recipient].append(SentMessage(sid, part.text, at))
+        self._accepted(Accepted(sid, who, query.get("s", ""), query.get("turn", ""), query, part))
         return sid
+
+    def sent(self, sender: str, recipient: str, since: int) -> Sequence[SentMessage]:
+        return [m for m in self._sent[sender, recipient] if m.at >= since // 1000 * 1000]
 
 
 def _query(part: OutboundPart) -> dict[str, str]:

@@ -5,7 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from replyd.domain.expressions import Step, StepResult
-from replyd.domain.messages import ConversationKey, InboundMessage, OutboundPart, Params
+from replyd.domain.messages import (
+    ConversationKey,
+    InboundMessage,
+    OutboundPart,
+    Params,
+    SentMessage,
+)
 from replyd.domain.record import Candidate
 from replyd.ports import ModelReply, ModelRequest, Received, SignedRequest
 from replyd.simulation.queue import Poll, Queue
@@ -205,18 +211,22 @@ class WiredChannel:
         return self._phone.parse(params)
 
     async def send(self, part: OutboundPart) -> str:
+        return await self._wires.call(
+            "channel",
+            lambda: self._phone.accept(self._wires.name, part),
+            f"send {part.text.partition(' |')[0]!r}",
+            self._phone.conversation(part),
+        )
+
+    async def sent_since(
+        self, account_sid: str, sender: str, recipient: str, since: int
+    ) -> Sequence[SentMessage]:
+        assert account_sid == self._phone.account
         wires = self._wires
         fate = wires.weather.fate("channel", wires.rng, wires.loop.time(), wires.name)
-        late = fate == "ambiguous_late"
-        try:
-            return await wires.call(
-                "channel",
-                lambda: self._phone.accept(wires.name, part, late=late),
-                f"send {part.text.partition(' |')[0]!r}",
-                self._phone.conversation(part),
-                fate,
-            )
-        except asyncio.CancelledError:
-            # A drain does not wait for ever, and the request is under way.
-            late = True
-            raise
+        if fate.startswith("ambiguous"):
+            # There is no harm in not knowing whether something was read.
+            fate = "temporary"
+        return await wires.call(
+            "channel", lambda: self._phone.sent(sender, recipient, since), "list", "", fate
+        )

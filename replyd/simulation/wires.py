@@ -20,7 +20,8 @@ _LATENCY = {"store": 0.015, "queue": 0.02, "handoffs": 0.02, "channel": 1.5, "mo
 # Longer than a webhook may take, shorter than what is left of a lease when a send may start.
 _SLOW_SECONDS = 11.0
 _SLOW_SEND_SECONDS = 2.4
-_LATE_SECONDS = 10.0
+# Below the grace: twice the channel's timeout.
+_LATE_SECONDS = 9.9
 _STUCK_SECONDS = 55.0
 _SLOW_MODEL = 20.0
 # The share of answers that take their time.
@@ -74,7 +75,8 @@ class Wires:
             way += self.rng.random() * _STUCK_SECONDS
         if fate in ("late", "ambiguous_late"):
             self.loop.call_later(way, self._fail, answer, port, fate, what, conversation)
-            way += self.rng.random() * _LATE_SECONDS
+            # Counted from when it was written, for a channel accepts or drops within the grace.
+            way = min(way + self.rng.random() * _LATE_SECONDS, _LATE_SECONDS)
         self.loop.call_later(
             way, partial(self._arrive, answer, port, effect, what, conversation, fate)
         )

@@ -108,7 +108,7 @@ class World:
             wait_seconds=settings.queues.wait_seconds,
         )
         self.answers = Answers(self.source("model"))
-        self.phone = Phone(self._accepted)
+        self.phone = Phone(self._accepted, LoopClock().now)
         self.instances = [
             Instance(n + 1, settings, clock, self._connect, self._wiring, self._bug)
             for n, clock in enumerate(self.clocks)

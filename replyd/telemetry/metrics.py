@@ -45,6 +45,7 @@ REASONS: Final = DEPENDENCIES | {
 }  # fmt: skip
 OPERATIONS: Final = frozenset({
     "receive", "adopt", "claim", "turn", "model", "send", "commit", "delete", "hide", "roll_over",
+    "report",
 })  # fmt: skip
 DELIVERIES: Final = frozenset(
     {"accepted", "queued", "sending", "sent", "delivered", "read", "undelivered", "failed"}

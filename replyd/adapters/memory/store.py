@@ -33,6 +33,9 @@ from replyd.domain.messages import ConversationKey
 from replyd.domain.record import Candidate
 from replyd.errors import Permanent
 
+# DynamoDB's, https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+MAX_ITEM_BYTES = 400 * 1024
+
 _ABSENT: Any = object()
 
 
@@ -111,6 +114,19 @@ def perform(actions: Sequence[Action], item: dict[str, Any]) -> set[str]:
     return {str(a.path[0]) for a in actions}
 
 
+def size_of(value: Any) -> int:
+    """Bytes, about as DynamoDB counts them."""
+    if isinstance(value, str):
+        return len(value.encode("utf-8", "surrogatepass"))
+    if isinstance(value, bytes):
+        return len(value)
+    if isinstance(value, Mapping):
+        return 3 + sum(1 + size_of(name) + size_of(entry) for name, entry in value.items())
+    if isinstance(value, list | tuple | set):
+        return 3 + sum(1 + size_of(entry) for entry in value)
+    return 1 if value is None or isinstance(value, bool) else 2 + len(str(value)) // 2
+
+
 class MemoryStore:
     """A table. Each call yields to the loop once, so that others interleave as they would."""
 
@@ -144,6 +160,8 @@ class MemoryStore:
             return Refused(copy.deepcopy(item))
         fresh = self._keyed(key) if item is None else copy.deepcopy(item)
         touched = perform(step.actions, fresh)
+        if size_of(fresh) > MAX_ITEM_BYTES:
+            raise Permanent("dynamodb", "the item would be larger than 400 KB")
         self.items[key] = fresh
         self.applied.append(step.name)
         if step.returns == "item":

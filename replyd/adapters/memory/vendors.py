@@ -1,12 +1,13 @@
 """The model and the channel in memory."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from replyd.domain.messages import InboundMessage, OutboundPart, Params
+from replyd.adapters.memory.process import LoopClock
+from replyd.domain.messages import InboundMessage, OutboundPart, Params, SentMessage
 from replyd.errors import Ambiguous, DependencyError
-from replyd.ports import ModelReply, ModelRequest, SignedRequest
+from replyd.ports import Clock, ModelReply, ModelRequest, SignedRequest
 
 
 @dataclass(slots=True)
@@ -29,13 +30,20 @@ class MemoryModel:
 
 @dataclass(slots=True)
 class MemoryChannel:
-    """Accepts every part after `seconds`. `failures` come first, in order; None means success. An
-    Ambiguous one is raised after the part was accepted."""
+    """Accepts every part after `seconds`. `failures` of sends and `list_failures` of reads come
+    first, in order; None means success.
+
+    `arrivals`: when the part of each Ambiguous failure is accepted, in order: seconds after the
+    error, or None for never. Without an entry it is accepted right before the error."""
 
     seconds: float = 0.1
     failures: list[DependencyError | None] = field(default_factory=list)
+    arrivals: list[float | None] = field(default_factory=list)
+    list_failures: list[DependencyError | None] = field(default_factory=list)
     accepted: list[OutboundPart] = field(default_factory=list)
     accounts: tuple[str, ...] = ("AC" + "0" * 32,)
+    clock: Clock = field(default_factory=LoopClock)
+    _times: list[int] = field(default_factory=list)
 
     def knows_account(self, account_sid: str) -> bool:
         return account_sid in self.accounts
@@ -61,9 +69,42 @@ class MemoryChannel:
     async def send(self, part: OutboundPart) -> str:
         await asyncio.sleep(self.seconds)
         failure = self.failures.pop(0) if self.failures else None
-        if failure is not None and not isinstance(failure, Ambiguous):
-            raise failure
-        self.accepted.append(part)
+        if failure is None:
+            return self._accept(part)
+        if isinstance(failure, Ambiguous):
+            after = self.arrivals.pop(0) if self.arrivals else 0
+            if after == 0:
+                self._accept(part)
+            elif after is not None:
+                asyncio.get_running_loop().call_later(after, self._accept, part)
+        raise failure
+
+    async def sent_since(
+        self, account_sid: str, sender: str, recipient: str, since: int
+    ) -> Sequence[SentMessage]:
+        await asyncio.sleep(self.seconds)
+        failure = self.list_failures.pop(0) if self.list_failures else None
         if failure is not None:
             raise failure
-        return f"SM{len(self.accepted):032d}"
+        wanted = (account_sid, sender, recipient)
+        return [
+            SentMessage(_sid(number), part.text, at)
+            for number, (part, at) in enumerate(
+                zip(self.accepted, self._times, strict=True), start=1
+            )
+            if (part.account_sid, part.sender, part.recipient) == wanted and at >= _seconds(since)
+        ]
+
+    def _accept(self, part: OutboundPart) -> str:
+        self.accepted.append(part)
+        self._times.append(_seconds(self.clock.now()))
+        return _sid(len(self.accepted))
+
+
+def _sid(number: int) -> str:
+    return f"SM{number:032d}"
+
+
+def _seconds(ms: int) -> int:
+    """Epoch ms in whole seconds, as the real vendor tells the time."""
+    return ms - ms % 1000

@@ -101,6 +101,18 @@ def from_answer(status: int, code: int | None, delay: float | None) -> Dependenc
     return kind(NAME, reason, code=shown)
 
 
+def from_read(status: int, code: int | None, delay: float | None) -> DependencyError:
+    """The error for a read that was answered with anything but 200. Nothing can have been done,
+    so no answer is ambiguous."""
+    error = from_answer(status, code, delay)
+    if isinstance(error, Ambiguous):
+        return Temporary(NAME, f"HTTP {status} ({error.code})", code=error.code, delay=delay)
+    if status == 403 and code not in _REASONS:
+        reason = f"the credentials may not read messages: check the account ({error.code})"
+        return Permanent(NAME, reason, code=error.code)
+    return error
+
+
 def _by_status(status: int, code: int | None) -> tuple[type[DependencyError], str]:
     if status == 429:
         return Busy, "too many requests"
@@ -111,6 +123,16 @@ def _by_status(status: int, code: int | None) -> tuple[type[DependencyError], st
     if code is None:
         return Permanent, f"refused with HTTP {status} and no code: check twilio.base_url"
     return Permanent, f"refused, see https://www.twilio.com/docs/api/errors/{code}"
+
+
+def delivery_failure(code: str) -> str:
+    """What the `ErrorCode` of a status callback means; empty when there is none."""
+    if re.fullmatch(r"[0-9]{1,6}", code) is None:
+        return ""
+    _, reason = _REASONS.get(
+        int(code), (None, f"see https://www.twilio.com/docs/api/errors/{code}")
+    )
+    return f"{reason} ({code})"
 
 
 def unreachable(reason: str) -> Temporary:

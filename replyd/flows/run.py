@@ -1,0 +1,147 @@
+"""RUN: ask the model once for the burst, and stop asking when nobody wants the answer any more."""
+
+import asyncio
+import sys
+from collections import OrderedDict
+from contextlib import suppress
+
+from replyd.domain import prompt, turn
+from replyd.domain.events import ModelAnswered, ModelAsked, ModelInterrupted
+from replyd.errors import DependencyError, Permanent
+from replyd.flows.compose import Draft, draft_from
+from replyd.flows.workbench import Turn
+from replyd.ports import Line, ModelRequest
+
+_MAX_DRAFTS = 1_000
+# No message has a seq beyond this one.
+_NO_NEWS = sys.maxsize
+
+Unwanted = turn.NewerMessages | turn.Silenced | turn.LeaseLost
+
+
+class Drafts:
+    """Answers that could not be sent yet, by the messages they answer: an outage of the channel
+    must not buy the same answer again at each attempt."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, ...], Draft] = OrderedDict()
+
+    def keep(self, held: Turn, draft: Draft) -> None:
+        self._kept[held.sids] = draft
+        while len(self._kept) > _MAX_DRAFTS:
+            self._kept.popitem(last=False)
+
+    def pop(self, held: Turn) -> Draft | None:
+        return self._kept.pop(held.sids, None)
+
+
+async def ask(held: Turn, drafts: Drafts) -> Draft | Unwanted:
+    """The model's answer, with the lease kept meanwhile. The call is cancelled, which saves its
+    cost, as soon as a renewal shows that its answer would be thrown away.
+
+    Raises as the model does; Permanent also for an answer without text."""
+    bench, account = held.bench, held.account
+    if (draft := drafts.pop(held)) is not None:
+        return draft
+    started = bench.clock.now()
+    bench.telemetry.emit(ModelAsked(held.key, held.sids, started))
+    call = asyncio.create_task(bench.model.respond(_request(held)))
+    watch = asyncio.create_task(_until_unwanted(held))
+    try:
+        await asyncio.wait((call, watch), return_when=asyncio.FIRST_COMPLETED)
+        now = bench.clock.now()
+        account.model_ms += now - started
+        if not call.done():
+            unwanted = watch.result()
+            reason = type(unwanted).__name__
+            bench.telemetry.emit(ModelInterrupted(held.key, held.sids, reason, now - started, now))
+            return unwanted
+        reply = call.result()
+    finally:
+        for task in (call, watch):
+            task.cancel()
+        await asyncio.gather(call, watch, return_exceptions=True)
+    if not reply.text.strip():
+        raise Permanent("model", "the model answered without text")
+    account.model, account.answer = reply.model, reply.text
+    account.input_tokens += reply.input_tokens
+    account.output_tokens += reply.output_tokens
+    bench.telemetry.emit(
+        ModelAnswered(
+            key=held.key,
+            sids=held.sids,
+            model=reply.model,
+            duration_ms=now - started,
+            input_tokens=reply.input_tokens,
+            output_tokens=reply.output_tokens,
+            at=now,
+        )
+    )
+    return draft_from(reply, input_tokens=account.input_tokens, output_tokens=account.output_tokens)
+
+
+async def restart(held: Turn, newer: turn.NewerMessages) -> turn.Silenced | turn.LeaseLost | None:
+    """Take the newer messages too, once their sender has finished typing; None to go on."""
+    held.account.restarts += 1
+    held.conversation = newer.conversation
+    heard = held.conversation.seq
+    while (left := _window_ms(held)) > 0:
+        heard = await _wait(held, min(left / 1000, held.lease.renewal_seconds()), heard)
+        answer = await _renewed(held, seq=held.conversation.seq)
+        if isinstance(answer, turn.NewerMessages):
+            held.conversation = answer.conversation
+        elif isinstance(answer, turn.Silenced | turn.LeaseLost):
+            return answer
+    await held.take(held.conversation.pending[: turn.MAX_TAKEN])
+    return None
+
+
+def _window_ms(held: Turn) -> int:
+    bench = held.bench
+    return turn.window_closes_at(held.conversation, bench.window) - bench.clock.now()
+
+
+async def _until_unwanted(held: Turn) -> Unwanted:
+    may_restart = held.account.restarts < held.bench.policy.max_restarts
+    seq = held.conversation.seq if may_restart else None
+    heard = held.conversation.seq if may_restart else _NO_NEWS
+    while True:
+        heard = await _wait(held, held.lease.renewal_seconds(), heard)
+        answer = await _renewed(held, seq=seq)
+        if answer is not None and not isinstance(answer, turn.Holds):
+            return answer
+
+
+async def _wait(held: Turn, seconds: float, heard: int) -> int:
+    """Until the time is over or this process hears of a message beyond `heard`; returns how far
+    it has heard then."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await held.news.beyond(heard)
+    return max(heard, held.news.seq)
+
+
+async def _renewed(held: Turn, *, seq: int | None) -> turn.Holds | Unwanted | None:
+    """None when the renewal failed: it is tried again, and when none holds the next step is
+    refused."""
+    bench = held.bench
+    try:
+        result = await held.lease.renew()
+    except DependencyError as error:
+        bench.failed("renew", error)
+        await asyncio.sleep(turn.pause_ms(1, bench.ids.jitter()) / 1000)
+        return None
+    return turn.after_renewal(held.read(result), token=held.lease.token, seq=seq)
+
+
+def _request(held: Turn) -> ModelRequest:
+    conversation = held.conversation
+    history = conversation.messages[-held.bench.history_messages :]
+    unseen = prompt.unseen_by_thread(history, conversation.thread_id)
+    return ModelRequest(
+        turn=prompt.burst(t.message for t in held.taken),
+        thread_id=conversation.thread_id,
+        unseen=tuple(Line(*line) for line in prompt.lines(unseen)),
+        history=tuple(Line(*line) for line in prompt.lines(history)),
+        conversation_id=conversation.conversation_id,
+    )
