@@ -118,9 +118,11 @@ def claim(
 
 
 def renew(token: str, expires_at: int) -> Step:
-    """Keep the conversation, and see what has come of it meanwhile."""
-    extend = Set((r.LEASE, "expires_at"), expires_at)
-    return Step("renew", _holds(token), (extend,), returns="item")
+    """Keep the conversation, and see what has come of it meanwhile. A request that arrives late,
+    behind its own repetition, must not shorten the lease."""
+    place: Path = (r.LEASE, "expires_at")
+    condition = All((_holds(token), Compare(place, "<=", expires_at)))
+    return Step("renew", condition, (Set(place, expires_at),), returns="item")
 
 
 def release(
@@ -144,7 +146,9 @@ def release(
 
 def intend_reply(token: str, outbox: r.Outbox, expires_at: int, *, seq: int | None) -> Step:
     """Write the reply down before it is sent. `seq`: refuse when a newer message has come."""
-    terms: list[Condition] = [_holds(token), FLAG_DOWN, NOT_OPTED_OUT]
+    # Nor may one that arrives late take back what has become of the outbox since.
+    afresh = Not(Compare((r.OUTBOX, "turn_id"), "=", outbox.turn_id))
+    terms: list[Condition] = [_holds(token), FLAG_DOWN, NOT_OPTED_OUT, afresh]
     if seq is not None:
         terms.append(Compare((r.SEQ,), "=", seq))
     return _intend("intend_reply", All(tuple(terms)), outbox, expires_at)

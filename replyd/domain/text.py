@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 # Twilio refuses longer bodies (errors 21617, 21658).
 MAX_BODY = 1600
@@ -33,7 +34,12 @@ def _is_outer(character: str) -> bool:
 def is_word(text: str, words: tuple[str, ...]) -> bool:
     """Whether the whole message is one of these words; a message without words never is."""
     plain = normalised(text)
-    return plain != "" and plain in {normalised(word) for word in words}
+    return plain != "" and plain in _all_normalised(words)
+
+
+@lru_cache(maxsize=16)
+def _all_normalised(words: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(normalised, words))
 
 
 def units(text: str) -> int:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from replyd.domain import steps
+from replyd.domain import record, steps
 from replyd.domain.expressions import Refused, StepResult
 from replyd.domain.messages import ConversationKey
 from replyd.errors import ReplydError
@@ -44,7 +44,8 @@ class Lease:
         expires_at = self._clock.now() + self._ms
         result = await self._store.apply(self._key, steps.renew(self.token, expires_at))
         if isinstance(result, Refused):
-            self.lost = True
+            there = (result.item or {}).get(record.LEASE)
+            self.lost = not isinstance(there, dict) or there.get("token") != self.token
         else:
             self._held_from = max(self._held_from, asked_at)
         return result

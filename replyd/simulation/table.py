@@ -27,7 +27,7 @@ class Table(MemoryStore):
             return Refused(item)
         before = self._keyed(key) if item is None else item
         after = _writable(before, step)
-        touched = perform(step.actions, after)
+        touched = perform(step.actions, after, copied=_as_it_is)
         self.items[key] = after
         self._observer(who, key, step, before, after)
         if step.returns == "item":
@@ -35,6 +35,10 @@ class Table(MemoryStore):
         if step.returns == "touched":
             return Applied({name: after[name] for name in touched if name in after})
         return Applied({})
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _writable(item: Item, step: Step) -> Item:

@@ -15,10 +15,11 @@ from replyd.errors import (
 
 # Kinds of faults by port. `fail`: an error, and nothing happened; `lost`: it happened, and the
 # error comes; `late`: the error comes, and it happens afterwards; `twice`: it happens again, as a
-# retry after a lost answer makes it, and the second answer comes; `slow`: the answer takes long;
-# `stuck`: longer than a lease.
+# retry after a lost answer makes it, and the second answer comes; `ghost`: it happens and is
+# answered, and some time later happens again; `slow`: the answer takes long; `stuck`: longer than
+# a lease.
 KINDS: dict[str, tuple[str, ...]] = {
-    "store": ("fail", "lost", "lost", "late", "twice", "twice", "slow"),
+    "store": ("fail", "lost", "lost", "late", "twice", "twice", "ghost", "slow"),
     "queue": ("fail", "lost", "slow", "duplicate", "duplicate", "delayed"),
     "handoffs": ("fail", "lost", "twice", "slow"),
     "model": ("temporary", "busy", "down", "permanent", "slow", "stuck"),

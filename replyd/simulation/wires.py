@@ -104,6 +104,8 @@ class Wires:
         try:
             if fate == "twice":
                 effect()
+            elif fate == "ghost":
+                self.loop.call_later(_LATE_SECONDS * self.rng.random(), effect)
             result = effect()
         except ReplydError as refusal:
             self._note(conversation, what, fate, str(refusal))

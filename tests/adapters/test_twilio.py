@@ -2,10 +2,13 @@
 
 import asyncio
 import email.utils
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+from urllib.parse import parse_qsl
 
 import aiohttp
 import pytest
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 from multidict import MultiDict
 from twilio.request_validator import RequestValidator
 
-from replyd.adapters.twilio import TwilioChannel, failures, signature
+from replyd.adapters.twilio import TwilioChannel, failures, listing, signature
 from replyd.demo.twilio_double import TwilioDouble
 from replyd.domain.messages import OutboundPart
 from replyd.errors import Ambiguous, Busy, DependencyDown, DependencyError, Permanent, Temporary
@@ -636,10 +639,12 @@ async def test_a_server_without_tls_and_an_url_that_is_none(
 
 
 class Stranger:
-    """A server that is not Twilio: one fixed answer to everything."""
+    """A server that is not Twilio: these answers in order, the last one to everything after.
+    `targets`: what was asked for."""
 
-    def __init__(self, answer: bytes) -> None:
-        self._answer = answer
+    def __init__(self, *answers: bytes) -> None:
+        self._answers = list(answers)
+        self.targets: list[str] = []
 
     async def __aenter__(self) -> str:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -650,8 +655,9 @@ class Stranger:
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(self._answer)
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.targets.append(head.decode().split()[1])
+        writer.write(self._answers.pop(0) if len(self._answers) > 1 else self._answers[0])
         await writer.drain()
         writer.close()
 
@@ -711,6 +717,231 @@ async def test_the_status_callback_goes_along(twilio: TwilioDouble, make: Make) 
         None,
         ORIGIN + "/webhooks/twilio/status",
     ]
+
+
+# --- listing -------------------------------------------------------------------------------------
+
+LIST = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+SINCE = 1_795_341_600_000  # 2026-11-22T10:00:00Z
+
+
+def created(seconds: float) -> str:
+    """A date as Twilio writes it, so long after SINCE."""
+    return email.utils.format_datetime(datetime.fromtimestamp(SINCE / 1000 + seconds, UTC))
+
+
+def row(number: int, seconds: float = 0, **changes: Any) -> dict[str, Any]:
+    fields = {
+        "sid": f"SM{number:032x}",
+        "body": f"{TEXT} {number}",
+        "direction": "outbound-api",
+        "date_created": created(seconds),
+        "date_sent": None,
+    }
+    return fields | changes
+
+
+def page(*rows: Any, following: Any = None) -> bytes:
+    body = json.dumps({"messages": rows, "next_page_uri": following}).encode()
+    return http("200 OK", body)
+
+
+async def listed(channel: TwilioChannel, since: int = SINCE) -> list[tuple[str, int]]:
+    """Each message's text, and its seconds after SINCE."""
+    found = await channel.sent_since(ACCOUNT, part().sender, CUSTOMER, since)
+    return [(m.text.removeprefix(TEXT).strip(), (m.at - SINCE) // 1000) for m in found]
+
+
+@asynccontextmanager
+async def answering(make: Make, *answers: bytes) -> AsyncIterator[tuple[TwilioChannel, Stranger]]:
+    stranger = Stranger(*answers)
+    async with stranger as url:
+        yield make(base_url=url), stranger
+
+
+async def test_asks_for_what_was_sent_to_the_customer_on_any_day(make: Make) -> None:
+    async with answering(make, page()) as (channel, stranger):
+        assert await listed(channel) == []
+    (target,) = stranger.targets
+    path, _, query = target.partition("?")
+    assert path == LIST
+    assert dict(parse_qsl(query)) == {
+        "To": CUSTOMER,
+        "From": "whatsapp:+447700900100",
+        "PageSize": "500",
+    }
+
+
+async def test_pages_are_read_until_one_is_older(make: Make) -> None:
+    answers = (
+        page(row(9, 30), row(8, 20), following=f"{LIST}?Page=1&PageToken=PA8%2B"),
+        page(row(7, -60), row(6, 10), following=f"{LIST}?Page=2"),
+        page(following=f"{LIST}?Page=3"),
+        page(row(5, -1), row(4, -60), following=f"{LIST}?Page=4"),
+        page(row(3, 5)),
+    )
+    async with answering(make, *answers) as (channel, stranger):
+        found = await listed(channel)
+    assert [at for _, at in found if at >= 0] == [10, 20, 30]
+    assert stranger.targets[1:] == [
+        f"{LIST}?Page=1&PageToken=PA8%2B",
+        f"{LIST}?Page=2",
+        f"{LIST}?Page=3",
+    ]
+
+
+async def test_the_second_that_is_asked_for_is_not_older(make: Make) -> None:
+    answers = (page(row(2, 0), following=f"{LIST}?Page=1"), page(row(1, 0)))
+    async with answering(make, *answers) as (channel, _):
+        assert await listed(channel, SINCE + 999) == [("1", 0), ("2", 0)]
+
+
+async def test_a_message_on_two_pages_is_one(make: Make) -> None:
+    answers = (page(row(2), row(1), following=f"{LIST}?Page=1"), page(row(1), row(0)))
+    async with answering(make, *answers) as (channel, _):
+        assert await listed(channel) == [("0", 0), ("1", 0), ("2", 0)]
+
+
+async def test_what_is_half_readable_may_be_ours(make: Make) -> None:
+    rows: tuple[dict[str, Any], ...] = (
+        row(8, direction="inbound"),
+        row(7, direction="outbound-reply"),
+        row(6, direction=None),
+        row(5, date_created=None),
+        row(4, date_created="Thu, 99 Foo"),
+        row(3, sid=None),
+        row(2, sid=None),
+        row(1, body=None, status="failed"),
+        {},
+    )
+    answers = (page(*rows, following=f"{LIST}?Page=1"), page(row(0, date_created=7)))
+    async with answering(make, *answers) as (channel, stranger):
+        found = await listed(channel)
+    assert sorted(text for text, _ in found) == ["", "", "0", "2", "3", "4", "5", "6", "7"]
+    assert {at for _, at in found} == {0}
+    assert len(stranger.targets) == 2
+
+
+@pytest.mark.parametrize(
+    "following",
+    [
+        "https://elsewhere.example.com" + LIST + "?Page=1",
+        "//elsewhere.example.com" + LIST + "?Page=1",
+        "@elsewhere.example.com" + LIST + "?Page=1",
+        LIST.replace(ACCOUNT, "AC" + "2" * 32) + "?Page=1",
+        LIST + "/../Calls.json?Page=1",
+        LIST,
+        "",
+        7,
+    ],
+)
+async def test_no_other_place_gets_the_credentials(make: Make, following: Any) -> None:
+    async with answering(make, page(row(1), following=following)) as (channel, stranger):
+        error = await failure(listed(channel))
+    assert type(error) is Temporary
+    assert error.code == "unreadable"
+    assert len(stranger.targets) == 1
+
+
+async def test_a_list_without_an_end_is_left(make: Make) -> None:
+    endless = page(row(1), following=f"{LIST}?Page=1")
+    async with answering(make, endless) as (channel, stranger):
+        assert isinstance(await failure(listed(channel)), Permanent)
+    assert len(stranger.targets) == 20
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http("200 OK", b""),
+        http("200 OK", b"<html>"),
+        http("200 OK", b"[]"),
+        http("200 OK", b"{}"),
+        http("200 OK", b'{"messages": null}'),
+        http("200 OK", b'{"messages": [7]}'),
+        http("200 OK", b'{"messages": []', length=500),
+        http("200 OK", b'{"messages": [' + b" " * (17 * 1024 * 1024) + b"]}"),
+        http("204 No Content", b""),
+        b"garbage\r\n\r\n",
+        b"",
+    ],
+    ids=["empty", "html", "list", "other", "null", "rows", "cut", "huge", "204", "garbage", "gone"],
+)
+async def test_what_cannot_be_read_is_no_empty_list(make: Make, answer: bytes) -> None:
+    async with answering(make, answer) as (channel, _):
+        assert isinstance(await failure(listed(channel)), Temporary)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (301, None, DependencyDown),
+        (400, 20001, Permanent),
+        (403, None, Permanent),
+        (403, 20403, Permanent),
+        (403, 20005, DependencyDown),
+        (404, 20404, Permanent),
+        (401, 20003, DependencyDown),
+        (408, None, Temporary),
+        (429, 20429, Busy),
+        (500, 20500, Temporary),
+        (503, None, Temporary),
+    ],
+)
+async def test_no_refusal_of_a_read_is_ambiguous(
+    make: Make, status: int, code: int | None, kind: type[DependencyError]
+) -> None:
+    body = json.dumps({"code": code, "message": TEXT}).encode() if code else b""
+    async with answering(make, http(f"{status} Some", body)) as (channel, _):
+        error = await failure(listed(channel))
+    assert type(error) is kind
+    assert error.code == str(code or f"http_{status}")
+
+
+async def test_a_read_is_repeated_whatever_became_of_it(make: Make, naps: Naps) -> None:
+    answers = (http("503 Some", b""), b"garbage\r\n\r\n", page(row(1)))
+    async with answering(make, *answers) as (channel, _):
+        assert await listed(channel) == [("1", 0)]
+    assert naps.taken == [0.1, 0.2]
+
+
+async def test_a_long_pause_before_a_read_is_the_callers(make: Make, naps: Naps) -> None:
+    for status in ("429", "503"):
+        answer = f"HTTP/1.1 {status} Some\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n"
+        async with answering(make, answer.encode()) as (channel, _):
+            error = await failure(listed(channel))
+        assert isinstance(error, Temporary)
+        assert error.delay == 60
+    assert naps.taken == []
+
+
+async def test_a_read_that_takes_too_long(make: Make) -> None:
+    async def keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(keep_silent, "127.0.0.1", 0)
+    async with silent:
+        url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+        error = await failure(listed(make(base_url=url, timeout_seconds=0.05)))
+    assert type(error) is Temporary
+    assert error.code == "timeout"
+
+
+async def test_a_list_from_nowhere_and_for_nobody(make: Make) -> None:
+    nowhere = make(base_url=f"http://127.0.0.1:{closed_port()}")
+    assert type(await failure(listed(nowhere))) is Temporary
+    assert isinstance(await failure(listed(make(accounts={}))), Permanent)
+
+
+async def test_the_double_lists_what_was_sent(
+    twilio: TwilioDouble, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "PAGE_SIZE", 2)
+    channel = make(accounts={ACCOUNT: ["not yet valid", twilio.auth_token]})
+    sids = [await channel.send(part(text=f"text {n}")) for n in range(5)]
+    found = await channel.sent_since(ACCOUNT, part().sender, CUSTOMER, 0)
+    assert [(m.sid, m.text) for m in found] == [(s, f"text {n}") for n, s in enumerate(sids)]
 
 
 # --- checking ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import pytest
@@ -34,11 +35,16 @@ def moto() -> Iterator[str]:
     server.stop()
 
 
+@cache
+def _session() -> Any:
+    """One for all tests: it keeps the services' descriptions, which take long to read."""
+    return get_session()
+
+
 @asynccontextmanager
 async def client(service: str, endpoint_url: str) -> AsyncIterator[Any]:
     """As `adapters.aws.create_client` makes it, but for the endpoint."""
-    session = get_session()
-    async with session.create_client(
+    async with _session().create_client(
         service,
         region_name="us-east-1",
         endpoint_url=endpoint_url,

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from multidict import MultiDict
-from twilio.base.exceptions import TwilioRestException
+from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
@@ -206,23 +206,42 @@ async def test_the_list_filters_and_pages(twilio: TwilioDouble) -> None:
     assert [(m.direction, m.status, m.body) for m in inbound] == [("inbound", "received", "in")]
 
 
-async def test_the_list_by_day_has_what_is_not_sent_yet(twilio: TwilioDouble) -> None:
+async def test_pages_hang_together_while_messages_come(twilio: TwilioDouble) -> None:
+    for n in range(4):
+        await sdk(twilio, create(body=str(n)))
+    first = await sdk(twilio, lambda client: client.messages.page(page_size=2))
+    assert first.previous_page_url is None
+    await sdk(twilio, create(body="meanwhile"))
+    second = await asyncio.to_thread(first.next_page)
+    assert [message.body for message in second] == ["1", "0"]
+    assert second.next_page_url is None
+    back = await asyncio.to_thread(second.previous_page)
+    assert [message.body for message in back] == ["3", "2"]
+
+
+@pytest.mark.parametrize("changes", [{"page_token": "PAnone"}, {"page_size": "many"}])
+async def test_a_page_that_is_none(twilio: TwilioDouble, changes: dict[str, Any]) -> None:
+    with pytest.raises(TwilioException):
+        await sdk(twilio, lambda client: client.messages.page(**changes))
+
+
+async def test_the_list_by_day_has_only_what_is_sent(twilio: TwilioDouble) -> None:
+    await sdk(twilio, create(body="sent"))
+    await twilio.settle()
     twilio.callback_delays = (60, 60)
-    await sdk(twilio, create())
+    await sdk(twilio, create(body="queued"))
     today = datetime.now(UTC).date()
-    path = f"{twilio.base_url}/2010-04-01/Accounts/{twilio.account_sid}/Messages.json"
-    auth = aiohttp.encode_basic_auth(twilio.account_sid, twilio.auth_token)
 
-    async def listed(name: str, day: date) -> int:
-        async with session.get(
-            path, params={name: day.isoformat()}, headers={"Authorization": auth}
-        ) as response:
-            return len((await response.json())["messages"])
+    async def listed(**filters: date) -> list[str]:
+        found = await sdk(twilio, lambda client: client.messages.list(**filters))
+        return [message.body for message in found]
 
-    async with aiohttp.ClientSession() as session:
-        assert await listed("DateSent>", today - timedelta(days=1)) == 1
-        assert await listed("DateSent>", today + timedelta(days=2)) == 0
-        assert await listed("DateSent<", today - timedelta(days=2)) == 0
+    day = timedelta(days=1)
+    assert await listed() == ["queued", "sent"]
+    assert await listed(date_sent_after=today - day) == ["sent"]
+    assert await listed(date_sent_before=today + day) == ["sent"]
+    assert await listed(date_sent_after=today + 2 * day) == []
+    assert await listed(date_sent_before=today - 2 * day) == []
 
 
 # --- faults --------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 
 from replyd.domain import record
 from replyd.domain import steps as protocol
-from replyd.errors import Ambiguous, Permanent, Temporary
+from replyd.errors import Permanent, Temporary
 from tests.support.world import KEY, World, message
 
 
@@ -141,41 +141,6 @@ async def test_stop_during_the_model_call_stops_the_reply() -> None:
         await asyncio.sleep(20)
     assert world.channel.accepted == []
     assert {b["handoff_reason"] for b in world.handed_over()} == {"opted_out"}
-    assert world.queue.messages == {}
-
-
-async def test_an_ambiguous_send_goes_to_people_and_never_out_again() -> None:
-    world = World()
-    world.converse()
-    world.channel.failures = [Ambiguous("twilio", "no answer in time")]
-    async with world.running() as worker:
-        await worker.accept(message(1))
-        await asyncio.sleep(300)
-    assert len(world.channel.accepted) == 1
-    (body,) = world.handed_over()
-    assert body["handoff_reason"] == "ambiguous"
-    assert "You said: message 1" in body["handoff_summary"]
-    assert world.item()[record.STATUS] == "reply_failed"
-    assert world.item()[record.MESSAGES][-1]["delivery"] == "unknown"
-    assert world.history() == [("user", "message 1"), ("assistant", "You said: message 1")]
-    assert world.queue.messages == {}
-
-
-async def test_a_worker_that_dies_while_sending_leaves_it_to_people() -> None:
-    world = World()
-    world.converse()
-    world.channel.seconds = 5
-    async with world.running(workers=2):
-        first, second = world.workers
-        await first.accept(message(1))
-        await asyncio.sleep(4)
-        assert world.item()[record.OUTBOX]["kind"] == "reply"
-        running = first if first.buffer.running else second
-        await world.crash(running)
-        await asyncio.sleep(200)
-    assert len(world.channel.accepted) <= 1
-    assert [b["handoff_reason"] for b in world.handed_over()] == ["ambiguous"]
-    assert record.OUTBOX not in world.item()
     assert world.queue.messages == {}
 
 

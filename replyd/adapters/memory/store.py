@@ -3,7 +3,7 @@ conditional updates are atomic and a refusal shows the old item."""
 
 import asyncio
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from replyd.domain import record
@@ -91,19 +91,25 @@ def _parent(item: dict[str, Any], path: Path) -> Any:
     return parent
 
 
-def perform(actions: Sequence[Action], item: dict[str, Any]) -> set[str]:
-    """Apply the actions in place; returns the top-level attributes they touched."""
+def perform(
+    actions: Sequence[Action],
+    item: dict[str, Any],
+    *,
+    copied: Callable[[Any], Any] = copy.deepcopy,
+) -> set[str]:
+    """Apply the actions in place; returns the top-level attributes they touched. `copied`: what
+    is stored of a value."""
     for action in actions:
         path = action.path
         parent, name = _parent(item, path), path[-1]
         match action:
             case Set(_, value):
-                parent[name] = copy.deepcopy(value)
+                parent[name] = copied(value)
             case Append(_, values):
                 have = parent.get(name, [])
                 if not isinstance(have, list):
                     raise Permanent("dynamodb", "list_append needs a list")
-                parent[name] = have + copy.deepcopy(list(values))
+                parent[name] = have + copied(list(values))
             case Add(_, amount):
                 parent[name] = parent.get(name, 0) + amount
             case Remove():
