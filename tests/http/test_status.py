@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from replyd.domain import record
 from replyd.domain.callback import STATUS_PATH, status_callback
 from replyd.domain.messages import ConversationKey
 from replyd.errors import DependencyDown, Permanent, Temporary
@@ -14,6 +15,7 @@ from tests.http.wire import (
     MESSAGE,
     ORIGIN,
     REPORT,
+    SID,
     Fields,
     Site,
     changed,
@@ -22,6 +24,8 @@ from tests.http.wire import (
     signature,
     signed_post,
 )
+from tests.support.faults import FaultyHandoffs
+from tests.support.world import KEY, World
 
 # What replyd itself puts into the URL, with everything in it that has to be escaped.
 TARGET = status_callback(ORIGIN, ConversationKey("+447700900001", "c 1/&é"), "t+1", 2).removeprefix(
@@ -100,13 +104,32 @@ async def test_the_older_name_of_the_status(site: Site) -> None:
         Temporary("dynamodb", "throttled"),
         DependencyDown("dynamodb", "unreachable"),
         Permanent("dynamodb", "the item is too large"),
+        Temporary("sqs", "throttled"),
     ],
 )
-async def test_a_store_that_fails(site: Site, failure: Exception) -> None:
+async def test_a_store_or_a_queue_that_fails(site: Site, failure: Exception) -> None:
     site.track.failure = failure
     answer = await site.ask(signed_post(REPORT, target=TARGET))
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
     assert site.refusals == [(STATUS_PATH, 503, "not_durable")]
+
+
+async def test_what_people_could_not_be_told_is_asked_for_again() -> None:
+    """The whole way: the record has the failure, the queue refuses, Twilio delivers again."""
+    world, handoffs = World(), FaultyHandoffs()
+    part = {"role": "assistant", "content": "Until six.", "message_id": SID, "turn_id": "t-1"}
+    asked = {"role": "user", "content": "Open?", "message_id": "SM1", "turn_id": "t-1"}
+    world.converse(messages=[asked, part])
+    world.handoffs = handoffs
+    handoffs.fail = [Temporary("sqs", "throttled")]
+    target = status_callback(ORIGIN, KEY, "t-1", 1).removeprefix(ORIGIN)
+    failed = changed(REPORT, MessageStatus="failed", ErrorCode="63024")
+    async with serving(track=world.worker().track) as site:
+        answers = [await site.ask(signed_post(failed, target=target)) for _ in range(3)]
+    assert [a.status for a in answers] == [503, 204, 204]
+    (body,) = world.handed_over()
+    assert (body["handoff_reason"], body["message"]["body"]) == ("undelivered", "Open?")
+    assert world.item()[record.MESSAGES][1]["people_told"] is True
 
 
 async def test_a_store_that_is_slow() -> None:

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from replyd.adapters.memory import MemoryQueue, MemoryStore
+from replyd.adapters.memory import MemoryHandoffQueue, MemoryQueue, MemoryStore
 from replyd.domain.expressions import Step, StepResult
 from replyd.domain.messages import ConversationKey
 from replyd.errors import DependencyError
@@ -59,6 +59,21 @@ class FaultyQueue(MemoryQueue):
     def _maybe(self, operation: str) -> None:
         if self.fail[operation]:
             raise self.fail[operation].pop(0)
+
+
+class FaultyHandoffs(MemoryHandoffQueue):
+    """`fail`: raised instead of the call; one error for each, in order."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__()
+        self.fail: list[DependencyError] = []
+        self.seconds = seconds
+
+    async def send(self, bodies: Sequence[str]) -> None:
+        await asyncio.sleep(self.seconds)
+        if self.fail:
+            raise self.fail.pop(0)
+        await super().send(bodies)
 
 
 class Wires:
