@@ -44,6 +44,10 @@ def _holds(token: str) -> Condition:
     return Compare((r.LEASE, "token"), "=", token)
 
 
+def _is_about(turn_id: str) -> Condition:
+    return Compare((r.OUTBOX, "turn_id"), "=", turn_id)
+
+
 def pending_entry(message: InboundMessage, now: int, body_ref: str = "") -> dict[str, Any]:
     entry: dict[str, Any] = {"sid": message.sid, "received_at": now}
     return entry | ({"body_ref": body_ref} if body_ref else {"message": message.as_dict()})
@@ -144,11 +148,19 @@ def release(
     return Step("release", _holds(token), tuple(actions))
 
 
-def intend_reply(token: str, outbox: r.Outbox, expires_at: int, *, seq: int | None) -> Step:
-    """Write the reply down before it is sent. `seq`: refuse when a newer message has come."""
-    # Nor may one that arrives late take back what has become of the outbox since.
-    afresh = Not(Compare((r.OUTBOX, "turn_id"), "=", outbox.turn_id))
-    terms: list[Condition] = [_holds(token), FLAG_DOWN, NOT_OPTED_OUT, afresh]
+def intend_reply(
+    token: str,
+    outbox: r.Outbox,
+    expires_at: int,
+    *,
+    seq: int | None,
+    over: r.Outbox | None = None,
+) -> Step:
+    """Write the reply down before it is sent. `seq`: refuse when a newer message has come. `over`:
+    the outbox of which nothing was sent, and that this one replaces; otherwise there must be none,
+    or a request that arrives late would take back what has become of the turn since."""
+    replaced: Condition = Missing((r.OUTBOX,)) if over is None else _is_about(over.turn_id)
+    terms: list[Condition] = [_holds(token), FLAG_DOWN, NOT_OPTED_OUT, replaced]
     if seq is not None:
         terms.append(Compare((r.SEQ,), "=", seq))
     return _intend("intend_reply", All(tuple(terms)), outbox, expires_at)
@@ -176,13 +188,19 @@ def _intend(name: str, condition: Condition, outbox: r.Outbox, expires_at: int) 
 
 
 def arm(
-    token: str, entry: int, expires_at: int, *, accepted: Mapping[int, str] | None = None
+    token: str,
+    turn_id: str,
+    entry: int,
+    expires_at: int,
+    *,
+    accepted: Mapping[int, str] | None = None,
 ) -> Step:
     """Look at flag, opt-out and token once more before a further part goes out, and note the
     SIDs of the parts that were accepted (entry index to SID)."""
     condition = All(
         (
             _holds(token),
+            _is_about(turn_id),
             FLAG_DOWN,
             NOT_OPTED_OUT,
             Missing((r.OUTBOX, "entries", entry, "message_id")),
@@ -242,7 +260,8 @@ def commit_apology(
 
 
 def _ours_as_seen(token: str, outbox: r.Outbox) -> Condition:
-    return All((_holds(token), Compare((r.OUTBOX, "delivery"), "=", dict(outbox.delivery or {}))))
+    as_seen = Compare((r.OUTBOX, "delivery"), "=", dict(outbox.delivery or {}))
+    return All((_holds(token), _is_about(outbox.turn_id), as_seen))
 
 
 # A state may be replaced by a later one, never by an earlier one; callbacks come in any order.
@@ -277,7 +296,7 @@ def report_in_outbox(turn_id: str, entry: int, report: Mapping[str, Any]) -> Ste
     place: Path = (r.OUTBOX, "delivery", str(entry))
     condition = All(
         (
-            Compare((r.OUTBOX, "turn_id"), "=", turn_id),
+            _is_about(turn_id),
             Exists((r.OUTBOX, "delivery")),
             _earlier_than((*place, "delivery"), str(report["delivery"])),
         )

@@ -13,12 +13,14 @@ async def apologise(held: Turn) -> bool:
     lease was lost. An apology that cannot be sent, or may have been, is not tried again: what
     counts is that people get the messages. Raises as the store does."""
     outbox, lease = _outbox(held), held.lease
-    step = steps.intend_reply(lease.token, outbox, lease.expiry(), seq=None)
+    step = steps.intend_reply(lease.token, outbox, lease.expiry(), seq=None, over=held.unsent)
     held.intended = "apology"
     result = await held.bench.store.apply(held.key, step)
     answer = turn.after_intent(result, held.read(result), token=lease.token, turn_id=outbox.turn_id)
     if not isinstance(answer, turn.Holds):
-        return isinstance(answer, turn.Silenced)
+        # Whatever it was: a lost lease shows at the handoff's own INTENT.
+        return True
+    held.unsent = None
     lease.extended()
     sent = await send(held, outbox, {})
     if sent.stopped is not None and not isinstance(sent.stopped, turn.Silenced | turn.LeaseLost):

@@ -36,8 +36,8 @@ async def look(held: Turn, outbox: Outbox) -> Found:
         given_up=_given_up(held),
         policy=bench.policy,
     )
-    if certain and not sids:
-        held.may_have_sent = False
+    if isinstance(found, recovery.SendAgain) or (certain and not sids):
+        held.may_have_sent, held.unsent = False, outbox
     bench.telemetry.emit(
         SendReconciled(
             key=held.key,

@@ -63,10 +63,8 @@ class Reply:
             )
         if not isinstance(draft, tuple):
             return draft
-        return await self._deliver(held, compose(held, draft), seq=held.conversation.seq)
-
-    async def _deliver(self, held: Turn, outbox: Outbox, *, seq: int) -> Outcome | Unwanted:
-        answer = await _intend(held, outbox, seq)
+        outbox = compose(held, draft)
+        answer = await _intend(held, outbox, held.conversation.seq)
         return await self._send(held, outbox, {}) if isinstance(answer, turn.Holds) else answer
 
     async def _send(
@@ -96,7 +94,10 @@ class Reply:
             case recovery.SendAgain():
                 # What a list may show too late still counts for the next look.
                 again = compose(held, draft_of(outbox), at=outbox.at)
-                return await self._deliver(held, again, seq=max(outbox.seqs))
+                answer = await _intend(held, again, max(outbox.seqs))
+                return (
+                    await self._send(held, again, {}) if isinstance(answer, turn.Holds) else answer
+                )
             case recovery.Resume(sids):
                 return await self._send(held, outbox, dict(sids))
             case effects.HandOver() as what:
@@ -113,13 +114,14 @@ async def _intend(
     held.account.turn_id = outbox.turn_id
     restart = held.account.restarts < bench.policy.max_restarts
     insisted = seq if restart else None
-    step = steps.intend_reply(lease.token, outbox, lease.expiry(), seq=insisted)
+    step = steps.intend_reply(lease.token, outbox, lease.expiry(), seq=insisted, over=held.unsent)
     held.intended = "reply"
     result = await bench.store.apply(held.key, step)
     answer = turn.after_intent(
         result, held.read(result), token=lease.token, turn_id=outbox.turn_id, seq=insisted
     )
     if isinstance(answer, turn.Holds):
+        held.unsent = None
         lease.extended()
     return answer
 

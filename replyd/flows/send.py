@@ -34,7 +34,7 @@ async def send(held: Turn, outbox: Outbox, accepted: Mapping[int, str]) -> Sent:
         attempt = 0
         while index not in sids:
             attempt += 1
-            armed = await _arm(held, index, sids) if sids else turn.Holds()
+            armed = await _arm(held, outbox.turn_id, index, sids) if sids else turn.Holds()
             if not isinstance(armed, turn.Holds):
                 return Sent(sids, armed)
             started = bench.clock.now()
@@ -59,14 +59,14 @@ async def send(held: Turn, outbox: Outbox, accepted: Mapping[int, str]) -> Sent:
 
 
 async def _arm(
-    held: Turn, index: int, sids: dict[int, str]
+    held: Turn, turn_id: str, index: int, sids: dict[int, str]
 ) -> turn.Holds | turn.LeaseLost | turn.Silenced:
     """Once more before a further part: flag, opt-out, token. Notes the SIDs so far, for free.
     Raises as the store does, after a few tries: then RECOVER has to find out what was sent."""
     lease, attempt = held.lease, 0
     while True:
         attempt += 1
-        step = steps.arm(lease.token, index, lease.expiry(), accepted=sids)
+        step = steps.arm(lease.token, turn_id, index, lease.expiry(), accepted=sids)
         try:
             result = await held.bench.store.apply(held.key, step)
         except Temporary as error:

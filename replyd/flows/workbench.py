@@ -8,7 +8,7 @@ from replyd.domain import prompt, record
 from replyd.domain.events import DependencyFailed, TurnEnded
 from replyd.domain.expressions import StepResult
 from replyd.domain.messages import ConversationKey, InboundMessage
-from replyd.domain.record import Conversation, Pending, conversation_from
+from replyd.domain.record import Conversation, Outbox, Pending, conversation_from
 from replyd.domain.turn import TurnPolicy
 from replyd.domain.wakeup import BodyCodec
 from replyd.domain.window import WindowPolicy
@@ -127,6 +127,8 @@ class Turn:
     # reached the customer: together they say what a release has to leave behind.
     intended: str = ""
     may_have_sent: bool = False
+    # The outbox in the item of which nothing was sent, until another one takes its place.
+    unsent: Outbox | None = None
 
     @property
     def key(self) -> ConversationKey:

@@ -11,9 +11,11 @@ from replyd.domain.expressions import Step
 from replyd.domain.messages import ConversationKey
 from replyd.domain.turn import UNDELIVERED
 from replyd.simulation.table import Item
-from replyd.simulation.vendors import Accepted, Said, said
+from replyd.simulation.vendors import APOLOGY, Accepted, Said, said
 
-_HOLDERS_STEPS = frozenset(("renew", "intend_reply", "intend_handoff", "arm", "commit", "release"))
+_HOLDERS_STEPS = frozenset(
+    ("renew", "intend_reply", "intend_handoff", "arm", "commit", "commit_apology", "release")
+)
 # Leases are in whole milliseconds.
 _ROUNDING_SECONDS = 0.005
 _PART_SID = re.compile(r"reply (\w+) was not delivered")
@@ -70,6 +72,8 @@ class Ledger:
         self.settled: dict[str, float] = {}
         self.answered: dict[str, Said] = {}
         self.texts: dict[str, str] = {}
+        # The turns of apologies that were accepted, and their conversations.
+        self.apologies: dict[str, str] = {}
         # By the SID of the part: what it said, those reported as failed, those people know of.
         self.parts: dict[str, Accepted] = {}
         self.failed: set[str] = set()
@@ -116,6 +120,8 @@ class Ledger:
             self.intended.setdefault(turn_id, Intended(name, _silence(before)))
         elif step.name == "commit":
             self._committed(name, books, who, before, after)
+        elif step.name == "commit_apology":
+            books.entries += _added(before, after)
         if step.name in _HOLDERS_STEPS and who != books.holder and self._time() < books.held_until:
             self.broke("P3", name, who, f"{step.name} in the turn of {books.holder}")
         if step.name != "commit" and _sids(before) != _sids(after)[: len(_sids(before))]:
@@ -168,7 +174,7 @@ class Ledger:
         self.turns += 1
         had, left = _sids(before), _sids(after)
         gone = had[: len(had) - len(left)]
-        entries = after.get(r.MESSAGES, [])[len(before.get(r.MESSAGES, [])) :]
+        entries = _added(before, after)
         written = [e["message_id"] for e in entries if e.get("role") == "user"]
         if written != gone:
             self.broke("P2", name, who, f"settled {short(gone)} but recorded {short(written)}")
@@ -193,6 +199,9 @@ class Ledger:
         """The channel took a part; `item` is the conversation's item at that instant."""
         name, who = effect.conversation, effect.who
         self.parts[effect.sid] = effect
+        if effect.part.text == APOLOGY:
+            self._apologised(effect)
+            return
         words = said(effect.part.text)
         if words is None:
             self.broke("P2", name, who, "sent a text that no model gave")
@@ -209,10 +218,20 @@ class Ledger:
                 self.broke("P2", name, who, f"{short([sid])} answered in r{first.answer}, {label}")
             if sid in self.handed and "ambiguous" not in self.handed[sid]:
                 self.broke("P2", name, who, f"{short([sid])} is with people, {label} went out")
+            if f"apology-{sid}" in self.apologies:
+                self.broke("P2", name, who, f"{short([sid])} was apologised for, {label} went out")
         self._judge_silence(effect, label)
         outbox = (item or {}).get(r.OUTBOX) or {}
         if outbox.get("turn_id") != effect.turn_id:
             self.broke("P3", name, who, f"{label} went out outside its turn")
+
+    def _apologised(self, effect: Accepted) -> None:
+        """Once for what is pending, under the conditions of a reply. It may arrive late: nobody
+        waits to see, for what counts is that people get the messages."""
+        if effect.turn_id in self.apologies:
+            self.broke("P2", effect.conversation, effect.who, "apologised twice")
+        self.apologies[effect.turn_id] = effect.conversation
+        self._judge_silence(effect, "an apology")
 
     def _judge_silence(self, effect: Accepted, label: str) -> None:
         name, who = effect.conversation, effect.who
@@ -280,6 +299,12 @@ def _silence(item: Item) -> str:
     if item.get(r.HANDOFF) is True:
         return "people took over"
     return "STOP" if r.OPTED_OUT in item else ""
+
+
+def _added(before: Item, after: Item) -> list[Item]:
+    """The history entries that a step has written."""
+    added: list[Item] = after.get(r.MESSAGES, [])[len(before.get(r.MESSAGES, [])) :]
+    return added
 
 
 def _sids(item: Item) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from replyd.domain import record as r
 from replyd.simulation.ledger import Ledger, short
 from replyd.simulation.table import Item
-from replyd.simulation.vendors import said
+from replyd.simulation.vendors import APOLOGY, said
 
 if TYPE_CHECKING:
     from replyd.simulation.world import World
@@ -109,6 +109,11 @@ def _everything_recorded(world: "World") -> None:
             words = said(text)
             label = f"r{words.answer} part {words.part}" if words else "a text"
             what = f"{label} was sent and is {recorded.get(text, 0)} times in the record"
+            world.ledger.broke("P2", name, "nobody", what)
+    turns = Counter(e["turn_id"] for e in entries if e.get("content") == APOLOGY)
+    for turn_id, name in world.ledger.apologies.items():
+        if turns[turn_id] != 1:
+            what = f"an apology was sent and is {turns[turn_id]} times in the record"
             world.ledger.broke("P2", name, "nobody", what)
 
 

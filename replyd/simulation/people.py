@@ -179,6 +179,19 @@ async def kill(world: "World", rng: random.Random) -> None:
     start(world, instance)
 
 
+async def stall(world: "World", rng: random.Random) -> None:
+    """A process stands still, for less than the watchdog ends it for."""
+    await asyncio.sleep(rng.uniform(1, world.busy_seconds))
+    running = [i for i in world.instances if i.up]
+    if not running:
+        return
+    instance, seconds = rng.choice(running), rng.uniform(0.1, world.longest_stall)
+    world.trace.note(instance.name, "", f"stands still for {seconds:.1f} s")
+    world.weather.injected["stall"] += 1
+    assert instance.wires is not None
+    instance.wires.stall(seconds)
+
+
 async def drain(world: "World", rng: random.Random) -> None:
     """A deployment: SIGTERM, and a start when the process has ended."""
     await asyncio.sleep(rng.uniform(1, world.busy_seconds))

@@ -14,6 +14,7 @@ from replyd.ports import ModelReply, ModelRequest
 CUSTOMER_PREFIX = "+4477009"
 BUSINESS = "+447700900100"
 ACCOUNT = "AC" + "0" * 32
+APOLOGY = "sorry, a colleague will answer"
 
 _QUESTION = re.compile(r"\bq(\d+)\b")
 _ANSWER = re.compile(r"r(\d+) part (\d+) of (\d+) to ([q\d ]*) \|")

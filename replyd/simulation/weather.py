@@ -65,13 +65,16 @@ class Weather:
     slow_model: bool = False
     kills: int = 0
     drains: int = 0
+    stalls: int = 0
     over: bool = False
     injected: Counter[str] = field(default_factory=Counter)
 
     @property
     def calm(self) -> bool:
         """Whether nothing fails in the whole run."""
-        return not (any(self.rates.values()) or self.outages or self.kills or self.drains)
+        return not (
+            any(self.rates.values()) or self.outages or self.kills or self.drains or self.stalls
+        )
 
     @classmethod
     def drawn(cls, rng: random.Random, seconds: float) -> "Weather":
@@ -101,6 +104,7 @@ class Weather:
             slow_model=slow,
             kills=rng.choice((0, 0, 1, 2, 4, 8)),
             drains=rng.choice((0, 0, 0, 1, 2)),
+            stalls=rng.choice((0, 0, 0, 4, 12)),
         )
 
     def fate(self, port: str, rng: random.Random, now: float, who: str = "") -> str:

@@ -40,6 +40,7 @@ class Wires:
         self.loop = asyncio.get_running_loop()
         self.is_cut = False
         self.closed = False
+        self.stands_until = 0.0
         self.polls: list[Poll] = []
         # What waits for an answer that never comes: the loop alone does not keep it alive, and
         # nothing may depend on when memory is collected.
@@ -51,6 +52,10 @@ class Wires:
             # Sometimes the queue answers a poll whose process is gone.
             if poll.open and self.rng.random() < 0.5:
                 queue.forget(poll)
+
+    def stall(self, seconds: float) -> None:
+        """The process stands still: what it sends and hears waits until then."""
+        self.stands_until = self.loop.time() + seconds
 
     async def call(
         self, port: str, effect: Callable[[], T], what: str, conversation: str = "", fate: str = "?"
@@ -66,7 +71,7 @@ class Wires:
             fate = self.weather.fate(port, self.rng, self.loop.time(), self.name)
             if fate in ("duplicate", "delayed"):
                 fate = "fail"
-        way = _LATENCY[port] * self.rng.random()
+        way = _LATENCY[port] * self.rng.random() + max(0.0, self.stands_until - self.loop.time())
         if port == "model" and self.weather.slow_model and not self.weather.over:
             way *= _SLOW_MODEL
         if fate == "slow":
@@ -139,12 +144,16 @@ class Wires:
     def _resolve(self, answer: "asyncio.Future[T]", value: T) -> None:
         if self.is_cut:
             self.hang(answer)
+        elif (left := self.stands_until - self.loop.time()) > 0:
+            self.loop.call_later(left, self._resolve, answer, value)
         elif not answer.done():
             answer.set_result(value)
 
     def _raise(self, answer: "asyncio.Future[Any]", failure: ReplydError) -> None:
         if self.is_cut:
             self.hang(answer)
+        elif (left := self.stands_until - self.loop.time()) > 0:
+            self.loop.call_later(left, self._raise, answer, failure)
         elif not answer.done():
             answer.set_exception(failure)
 

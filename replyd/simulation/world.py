@@ -21,7 +21,7 @@ from replyd.simulation.ledger import Ledger, Violation
 from replyd.simulation.queue import Queue
 from replyd.simulation.table import Table
 from replyd.simulation.trace import Line, Trace
-from replyd.simulation.vendors import BUSINESS, CUSTOMER_PREFIX, Accepted, Answers, Phone
+from replyd.simulation.vendors import APOLOGY, BUSINESS, CUSTOMER_PREFIX, Accepted, Answers, Phone
 from replyd.simulation.virtual_time import VirtualTimeLoop
 from replyd.simulation.weather import Weather
 from replyd.simulation.wired_ports import (
@@ -94,6 +94,10 @@ class World:
         self.busy_seconds = BUSY_SECONDS
         self.lookup_cache_seconds = settings.conversations.lookup_cache_seconds
         self.foreign = rng.random() < 0.1
+        if rng.random() < 0.5:
+            apology = settings.turn.model_copy(update={"apology_text": APOLOGY})
+            settings = settings.model_copy(update={"turn": apology})
+        self.longest_stall = settings.watchdog_seconds
         self.weather = self.weather_of(seed)
         self.trace = Trace(self._loop.time)
         self.clocks = [
@@ -161,6 +165,11 @@ class World:
         chaos = self.source("chaos")
         sources = [random.Random(chaos.random()) for _ in range(20)]  # noqa: S311
         kills, drains = self.weather.kills, self.weather.drains
+        sources_of_stalls = self.source("stalls")
+        actors += [
+            people.stall(self, random.Random(sources_of_stalls.random()))  # noqa: S311
+            for _ in range(self.weather.stalls)
+        ]
         actors += [people.kill(self, sources.pop()) for _ in range(kills)]
         actors += [people.drain(self, sources.pop()) for _ in range(drains)]
         for actor in actors:
