@@ -153,30 +153,37 @@ def intend_reply(
     outbox: r.Outbox,
     expires_at: int,
     *,
+    head: str,
     seq: int | None,
     over: r.Outbox | None = None,
 ) -> Step:
-    """Write the reply down before it is sent. `seq`: refuse when a newer message has come. `over`:
-    the outbox of which nothing was sent, and that this one replaces; otherwise there must be none,
-    or a request that arrives late would take back what has become of the turn since."""
+    """Write the reply down before it is sent. `head`: the SID of the oldest message pending.
+    `seq`: refuse when a newer message has come. `over`: the outbox of which nothing was sent, and
+    that this one replaces; otherwise there must be none, or a request that arrives late would
+    take back what has become of the turn since."""
     replaced: Condition = Missing((r.OUTBOX,)) if over is None else _is_about(over.turn_id)
-    terms: list[Condition] = [_holds(token), FLAG_DOWN, NOT_OPTED_OUT, replaced]
+    terms = [_holds(token), *_pending_from(head), FLAG_DOWN, NOT_OPTED_OUT, replaced]
     if seq is not None:
         terms.append(Compare((r.SEQ,), "=", seq))
     return _intend("intend_reply", All(tuple(terms)), outbox, expires_at)
 
 
 def intend_handoff(
-    token: str, outbox: r.Outbox, expires_at: int, *, over: r.Outbox | None = None
+    token: str, outbox: r.Outbox, expires_at: int, *, head: str, over: r.Outbox | None = None
 ) -> Step:
-    """`over`: the outbox that this one replaces; refused when callbacks have written more into
-    it than is known."""
-    condition = _holds(token)
+    """`head`: the SID of the oldest message pending. `over`: the outbox that this one replaces;
+    refused when callbacks have written more into it than is known."""
+    terms = [_holds(token), *_pending_from(head)]
     if over is not None:
         place: Path = (r.OUTBOX, "delivery")
-        known = AnyOf((Missing(place), Compare(place, "=", dict(over.delivery or {}))))
-        condition = All((condition, known))
-    return _intend("intend_handoff", condition, outbox, expires_at)
+        terms.append(AnyOf((Missing(place), Compare(place, "=", dict(over.delivery or {})))))
+    return _intend("intend_handoff", All(tuple(terms)), outbox, expires_at)
+
+
+def _pending_from(head: str) -> list[Condition]:
+    """Without this, requests that arrive once more after their turn has ended could bring it back
+    to life, CLAIM with its old token first, and settle what it has never seen."""
+    return [Compare((r.PENDING, 0, "sid"), "=", head)] if head else []
 
 
 def _intend(name: str, condition: Condition, outbox: r.Outbox, expires_at: int) -> Step:
@@ -262,90 +269,6 @@ def commit_apology(
 def _ours_as_seen(token: str, outbox: r.Outbox) -> Condition:
     as_seen = Compare((r.OUTBOX, "delivery"), "=", dict(outbox.delivery or {}))
     return All((_holds(token), _is_about(outbox.turn_id), as_seen))
-
-
-# A state may be replaced by a later one, never by an earlier one; callbacks come in any order.
-_STATES = ("accepted", "queued", "sending", "sent", "delivered", "read")
-# They end every order. Of the two the first one stands, so that a part fails once.
-NOT_DELIVERED = frozenset(("undelivered", "failed"))
-# In an entry that was not delivered: the body about it is on people's queue.
-PEOPLE_TOLD = "people_told"
-
-
-def _before(status: str) -> tuple[str, ...]:
-    if status in NOT_DELIVERED:
-        rank = len(_STATES)
-    else:
-        rank = _STATES.index(status) if status in _STATES else 0
-    return ("unknown", "not_sent", *_STATES[:rank])
-
-
-def replaces(status: str, entry: Mapping[str, Any]) -> bool:
-    """Whether a report of `status` is news for an entry, as the steps below see it."""
-    return "delivery" not in entry or entry["delivery"] in _before(status)
-
-
-def _earlier_than(path: Path, status: str) -> Condition:
-    """No state yet, or one before `status`."""
-    earlier = [Compare(path, "=", state) for state in _before(status)]
-    return AnyOf((Missing(path), *earlier))
-
-
-def report_in_outbox(turn_id: str, entry: int, report: Mapping[str, Any]) -> Step:
-    """What a callback says of a part whose turn is not committed yet; COMMIT carries it over."""
-    place: Path = (r.OUTBOX, "delivery", str(entry))
-    condition = All(
-        (
-            _is_about(turn_id),
-            Exists((r.OUTBOX, "delivery")),
-            _earlier_than((*place, "delivery"), str(report["delivery"])),
-        )
-    )
-    return _report("report_in_outbox", condition, (Set(place, dict(report)),), report)
-
-
-def report_in_history(
-    index: int, sid: str, report: Mapping[str, Any], *, turn_id: str = ""
-) -> Step:
-    """What a callback says of a message in the history: the one with this SID, or a part of this
-    turn whose SID was never learnt."""
-    place: Path = (r.MESSAGES, index)
-    unlearnt = All((Missing((*place, "message_id")), Compare((*place, "turn_id"), "=", turn_id)))
-    condition = All(
-        (
-            AnyOf((Compare((*place, "message_id"), "=", sid), unlearnt)),
-            _earlier_than((*place, "delivery"), str(report["delivery"])),
-        )
-    )
-    actions = tuple(Set((*place, name), value) for name, value in report.items())
-    return _report("report_in_history", condition, actions, report)
-
-
-def _report(
-    name: str, condition: Condition, actions: tuple[Action, ...], report: Mapping[str, Any]
-) -> Step:
-    """A failure brings the item along: what people get is made from it."""
-    failed = report["delivery"] in NOT_DELIVERED
-    return Step(name, condition, actions, returns="item" if failed else "nothing")
-
-
-def people_told_in_outbox(turn_id: str, entry: int, sid: str) -> Step:
-    """People know of the failure of this part, whose turn is not committed yet."""
-    place: Path = (r.OUTBOX, "delivery", str(entry))
-    condition = All(
-        (
-            Compare((r.OUTBOX, "turn_id"), "=", turn_id),
-            Compare((*place, "message_id"), "=", sid),
-        )
-    )
-    return Step("people_told_in_outbox", condition, (Set((*place, PEOPLE_TOLD), True),))
-
-
-def people_told_in_history(index: int, sid: str) -> Step:
-    """People know of the failure of this message in the history."""
-    place: Path = (r.MESSAGES, index)
-    condition = Compare((*place, "message_id"), "=", sid)
-    return Step("people_told_in_history", condition, (Set((*place, PEOPLE_TOLD), True),))
 
 
 def roll_over(token: str, head: Sequence[Any]) -> Step:

@@ -13,7 +13,9 @@ async def apologise(held: Turn) -> bool:
     lease was lost. An apology that cannot be sent, or may have been, is not tried again: what
     counts is that people get the messages. Raises as the store does."""
     outbox, lease = _outbox(held), held.lease
-    step = steps.intend_reply(lease.token, outbox, lease.expiry(), seq=None, over=held.unsent)
+    step = steps.intend_reply(
+        lease.token, outbox, lease.expiry(), head=held.head, seq=None, over=held.unsent
+    )
     held.intended = "apology"
     result = await held.bench.store.apply(held.key, step)
     answer = turn.after_intent(result, held.read(result), token=lease.token, turn_id=outbox.turn_id)

@@ -21,7 +21,11 @@ async def hand_over(held: Turn, what: effects.HandOver) -> Outcome:
     held.intended = "handoff"
     while True:
         step = steps.intend_handoff(
-            held.lease.token, outbox, held.lease.expiry(), over=what.maybe_sent and outbox
+            held.lease.token,
+            outbox,
+            held.lease.expiry(),
+            head=held.head,
+            over=what.maybe_sent and outbox,
         )
         result = await held.bench.store.apply(held.key, step)
         now_there = held.read(result)

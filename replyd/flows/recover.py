@@ -37,7 +37,8 @@ async def look(held: Turn, outbox: Outbox) -> Found:
         policy=bench.policy,
     )
     if isinstance(found, recovery.SendAgain) or (certain and not sids):
-        held.may_have_sent, held.unsent = False, outbox
+        held.unsent = outbox
+        held.may_have_sent = not certain
     bench.telemetry.emit(
         SendReconciled(
             key=held.key,

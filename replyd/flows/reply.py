@@ -46,7 +46,9 @@ class Reply:
                     held.ended("lease_lost")
                     return Retry()
                 case turn.Silenced(reason):
-                    return await hand_over(held, effects.HandOver(reason, held.pending))
+                    maybe = held.unsent if held.may_have_sent else None
+                    what = effects.HandOver(reason, held.pending, maybe_sent=maybe)
+                    return await hand_over(held, what)
                 case _:
                     return answer
 
@@ -114,7 +116,9 @@ async def _intend(
     held.account.turn_id = outbox.turn_id
     restart = held.account.restarts < bench.policy.max_restarts
     insisted = seq if restart else None
-    step = steps.intend_reply(lease.token, outbox, lease.expiry(), seq=insisted, over=held.unsent)
+    step = steps.intend_reply(
+        lease.token, outbox, lease.expiry(), head=held.head, seq=insisted, over=held.unsent
+    )
     held.intended = "reply"
     result = await bench.store.apply(held.key, step)
     answer = turn.after_intent(

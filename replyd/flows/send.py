@@ -91,7 +91,7 @@ async def _send_part(held: Turn, outbox: Outbox, index: int, entry: Entry) -> st
         account_sid=last.account_sid,
         sender=last.recipient,
         recipient=last.sender,
-        text=str(entry["content"]),
+        text=str(entry.get("content", "")),
         status_callback=held.bench.status_callback(held.key, outbox.turn_id, index),
     )
     before, held.may_have_sent = held.may_have_sent, True

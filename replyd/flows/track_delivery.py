@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from replyd.domain import steps
+from replyd.domain import delivery
 from replyd.domain.callback import Found, Part, find, part_of
 from replyd.domain.events import DeliveryReported, DependencyFailed
 from replyd.domain.expressions import Applied
@@ -52,7 +52,7 @@ class TrackDelivery:
         if part is not None and status in self._recorded:
             written, item = await self._record(part, status, error_code)
             try:
-                if status in steps.NOT_DELIVERED:
+                if status in delivery.NOT_DELIVERED:
                     told = await self._tell_once(part, item, params)
             except DependencyError as error:
                 self._failed(error)
@@ -72,21 +72,21 @@ class TrackDelivery:
         report: dict[str, Any] = {"message_id": part.sid, "delivery": status}
         if error_code:
             report["delivery_error"] = error_code
-        step = steps.report_in_outbox(part.turn_id, part.entry, report)
+        step = delivery.report_in_outbox(part.turn_id, part.entry, report)
         for _ in range(_TRIES):
             result = await self._store.apply(part.key, step)
             if isinstance(result, Applied):
                 return True, result.item
             item = result.item or {}
             found = find(item, part)
-            if found is None or found.index is None or not steps.replaces(status, found.entry):
+            if found is None or found.index is None or not delivery.replaces(status, found.entry):
                 return False, item
-            step = steps.report_in_history(found.index, part.sid, report, turn_id=part.turn_id)
+            step = delivery.report_in_history(found.index, part.sid, report, turn_id=part.turn_id)
         raise Busy("dynamodb", "the record kept changing under a delivery report")
 
     async def _tell_once(self, part: Part, item: Item, params: Params) -> bool:
         found = find(item, part)
-        if found is None or found.entry.get(steps.PEOPLE_TOLD):
+        if found is None or found.entry.get(delivery.PEOPLE_TOLD):
             return False
         await self._tell(part, found, item, params)
         try:
@@ -102,9 +102,9 @@ class TrackDelivery:
             if place is None:
                 return
             if place.index is None:
-                step = steps.people_told_in_outbox(part.turn_id, part.entry, part.sid)
+                step = delivery.people_told_in_outbox(part.turn_id, part.entry, part.sid)
             else:
-                step = steps.people_told_in_history(place.index, part.sid)
+                step = delivery.people_told_in_history(place.index, part.sid)
             result = await self._store.apply(part.key, step)
             if isinstance(result, Applied):
                 return

@@ -142,6 +142,11 @@ class Turn:
     def pending(self) -> tuple[Pending, ...]:
         return tuple(t.pending for t in self.taken)
 
+    @property
+    def head(self) -> str:
+        """The SID of the oldest message that the turn takes."""
+        return self.taken[0].pending.sid if self.taken else ""
+
     def read(self, result: StepResult) -> Conversation | None:
         """The item that a step's answer shows."""
         return self.bench.read(self.key, result)

@@ -6,8 +6,8 @@ import random
 from typing import TYPE_CHECKING
 
 from replyd.domain import steps
+from replyd.domain.delivery import NOT_DELIVERED
 from replyd.domain.messages import ConversationKey, InboundMessage
-from replyd.domain.steps import NOT_DELIVERED
 from replyd.simulation.instances import Instance
 from replyd.simulation.vendors import ACCOUNT, BUSINESS, Accepted, sid_of
 

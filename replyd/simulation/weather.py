@@ -63,6 +63,8 @@ class Weather:
     rates: dict[str, float]
     outages: tuple[Outage, ...] = ()
     slow_model: bool = False
+    # Of the table's faults there are late repetitions only, and many.
+    ghosts: bool = False
     kills: int = 0
     drains: int = 0
     stalls: int = 0
@@ -82,6 +84,8 @@ class Weather:
         if rng.random() < 0.1:
             return cls(dict.fromkeys(KINDS, 0.0))
         rates = {port: rng.choice(_RATES) for port in KINDS}
+        if ghosts := rng.random() < 0.1:
+            rates["store"] = 0.5
         outages = tuple(
             Outage(port, start := rng.uniform(0, seconds), start + rng.uniform(2, 60))
             for port in _VENDORS
@@ -102,6 +106,7 @@ class Weather:
             rates,
             outages + partitions,
             slow_model=slow,
+            ghosts=ghosts,
             kills=rng.choice((0, 0, 1, 2, 4, 8)),
             drains=rng.choice((0, 0, 0, 1, 2)),
             stalls=rng.choice((0, 0, 0, 4, 12)),
@@ -122,7 +127,7 @@ class Weather:
         rate = self.rates[port]
         if not rate or rng.random() >= rate:
             return ""
-        kind = rng.choice(KINDS[port])
+        kind = "ghost" if self.ghosts and port == "store" else rng.choice(KINDS[port])
         self.injected[f"{port} {kind}"] += 1
         return kind
 

@@ -22,6 +22,7 @@ _SLOW_SECONDS = 11.0
 _SLOW_SEND_SECONDS = 2.4
 # Below the grace: twice the channel's timeout.
 _LATE_SECONDS = 9.9
+_GHOST_SECONDS = (0.05, 0.5, 9.9)
 _STUCK_SECONDS = 55.0
 _SLOW_MODEL = 20.0
 # The share of answers that take their time.
@@ -110,7 +111,8 @@ class Wires:
             if fate == "twice":
                 effect()
             elif fate == "ghost":
-                self.loop.call_later(_LATE_SECONDS * self.rng.random(), effect)
+                later = self.rng.choice(_GHOST_SECONDS) * self.rng.random()
+                self.loop.call_later(later, effect)
             result = effect()
         except ReplydError as refusal:
             self._note(conversation, what, fate, str(refusal))

@@ -19,9 +19,11 @@ from replyd.domain.events import (
     MessageAccepted,
     MessageDropped,
     ModelAnswered,
+    ModelInterrupted,
     PartSent,
     PoisonReceived,
     RequestRefused,
+    SendReconciled,
     TurnClaimed,
     TurnEnded,
 )
@@ -44,9 +46,13 @@ REASONS: Final = DEPENDENCIES | {
     turn.REQUESTED, turn.OPTED_OUT, turn.FAILED, turn.AMBIGUOUS, turn.TOO_OLD, "drain",
 }  # fmt: skip
 OPERATIONS: Final = frozenset({
-    "receive", "adopt", "claim", "turn", "model", "send", "commit", "delete", "hide", "roll_over",
-    "report",
+    "receive", "adopt", "claim", "renew", "turn", "model", "arm", "send", "list", "apology",
+    "commit", "delete", "hide", "roll_over", "report",
 })  # fmt: skip
+INTERRUPTIONS: Final = frozenset({"NewerMessages", "Silenced", "LeaseLost"})
+RECONCILED: Final = frozenset(
+    {"accepted", "resumed", "sent_again", "sent_again_unsure", "handed_over"}
+)
 DELIVERIES: Final = frozenset(
     {"accepted", "queued", "sending", "sent", "delivered", "read", "undelivered", "failed"}
 )
@@ -84,6 +90,16 @@ class MetricsSink:
             "Calls that did not succeed, retries included.",
             "dependency",
             "operation",
+        )
+        self._interrupted = self._counter(
+            "replyd_model_calls_cancelled",
+            "Calls of the model that were cancelled because their answer was no longer wanted.",
+            "reason",
+        )
+        self._reconciled = self._counter(
+            "replyd_sends_reconciled",
+            "Replies looked up because it was not known whether Twilio had accepted them.",
+            "outcome",
         )
         self._poison = self._counter(
             "replyd_poison_messages", "Receives of a queue body that cannot be read."
@@ -159,6 +175,10 @@ class MetricsSink:
                 self._model.observe(event.duration_ms / 1000)
                 self._tokens.labels("input").inc(event.input_tokens)
                 self._tokens.labels("output").inc(event.output_tokens)
+            case ModelInterrupted():
+                self._interrupted.labels(_known(event.reason, INTERRUPTIONS)).inc()
+            case SendReconciled():
+                self._reconciled.labels(_known(event.outcome, RECONCILED)).inc()
             case PartSent():
                 self._send.observe(event.duration_ms / 1000)
             case TurnEnded():

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from replyd.domain import delivery, steps
 from replyd.domain import record as r
-from replyd.domain import steps
 from replyd.domain.expressions import Applied, Refused, Step
 from replyd.domain.messages import ConversationKey
 from replyd.domain.record import Outbox, conversation_from
@@ -164,7 +164,7 @@ async def test_claim_is_refused_when_nothing_is_pending(
 
 async def test_intent_needs_the_token(store: ConversationStore) -> None:
     await claimed(store)
-    intend = steps.intend_reply("b", outbox(), NOW, seq=1)
+    intend = steps.intend_reply("b", outbox(), NOW, head="", seq=1)
     assert isinstance(await store.apply(KEY, intend), Refused)
 
 
@@ -190,7 +190,10 @@ async def test_renew_and_release_need_the_token(store: ConversationStore) -> Non
     await staged(store)
     await store.apply(KEY, claim("a"))
     assert isinstance(await store.apply(KEY, steps.renew("b", NOW)), Refused)
-    assert isinstance(await store.apply(KEY, steps.renew("a", NOW + 99)), Applied)
+    later = NOW + 200_000
+    assert isinstance(await store.apply(KEY, steps.renew("a", later)), Applied)
+    # A request that comes late does not shorten it.
+    assert isinstance(await store.apply(KEY, steps.renew("a", later - 1)), Refused)
     release = steps.release("b", give_back_attempt=True)
     assert isinstance(await store.apply(KEY, release), Refused)
     release = steps.release("a", give_back_attempt=True)
@@ -210,15 +213,36 @@ async def claimed(store: ConversationStore, count: int = 1, **attributes: Any) -
 async def test_intent_is_refused_for_newer_messages(store: ConversationStore) -> None:
     await claimed(store)
     await store.apply(KEY, stage(2))
-    intend = steps.intend_reply("a", outbox(), NOW, seq=1)
+    intend = steps.intend_reply("a", outbox(), NOW, head="", seq=1)
     assert isinstance(await store.apply(KEY, intend), Refused)
-    intend = steps.intend_reply("a", outbox(), NOW, seq=None)
+    intend = steps.intend_reply("a", outbox(), NOW, head="", seq=None)
     assert isinstance(await store.apply(KEY, intend), Applied)
+
+
+async def test_intent_is_refused_when_its_turn_has_ended(store: ConversationStore) -> None:
+    """CLAIM and INTENT come once more behind the COMMIT of their turn."""
+    await claimed(store, count=1)
+    head = message(1).sid
+    reply = steps.intend_reply("a", outbox(), NOW, head=head, seq=None)
+    handoff = steps.intend_handoff("a", outbox(), NOW, head=head)
+    assert isinstance(await store.apply(KEY, reply), Applied)
+    assert isinstance(await store.apply(KEY, reply), Refused)
+    assert isinstance(await store.apply(KEY, handoff), Applied)
+    other = steps.intend_reply("a", outbox("t-2"), NOW, head=head, seq=None)
+    assert isinstance(await store.apply(KEY, other), Refused)
+    over = steps.intend_reply("a", outbox("t-2"), NOW, head=head, seq=None, over=outbox())
+    assert isinstance(await store.apply(KEY, over), Applied)
+    commit = steps.commit("a", outbox("t-2"), (), NOW, status=r.AI_RESPONSE_SENT)
+    assert isinstance(await store.apply(KEY, commit), Applied)
+    await store.apply(KEY, stage(2))
+    assert isinstance(await store.apply(KEY, claim("a")), Applied)
+    assert isinstance(await store.apply(KEY, reply), Refused)
+    assert isinstance(await store.apply(KEY, handoff), Refused)
 
 
 async def test_intent_is_refused_for_the_flag_and_the_opt_out(store: ConversationStore) -> None:
     await claimed(store)
-    intend = steps.intend_reply("a", outbox(), NOW, seq=1)
+    intend = steps.intend_reply("a", outbox(), NOW, head="", seq=1)
     await store.apply(KEY, steps.set_handoff(True))
     assert isinstance(await store.apply(KEY, intend), Refused)
     await store.apply(KEY, steps.set_handoff(False))
@@ -230,9 +254,9 @@ async def test_intent_is_refused_for_the_flag_and_the_opt_out(store: Conversatio
 
 async def test_a_handoff_needs_only_the_token(store: ConversationStore) -> None:
     await claimed(store, handoff_to_human=True)
-    intend = steps.intend_handoff("b", outbox(), NOW)
+    intend = steps.intend_handoff("b", outbox(), NOW, head="")
     assert isinstance(await store.apply(KEY, intend), Refused)
-    intend = steps.intend_handoff("a", outbox(), NOW)
+    intend = steps.intend_handoff("a", outbox(), NOW, head="")
     assert isinstance(await store.apply(KEY, intend), Applied)
 
 
@@ -241,20 +265,20 @@ async def test_a_handoff_in_place_of_a_reply_is_refused_after_callbacks(
 ) -> None:
     await claimed(store)
     turn = outbox()
-    await store.apply(KEY, steps.intend_reply("a", turn, NOW, seq=1))
+    await store.apply(KEY, steps.intend_reply("a", turn, NOW, head="", seq=1))
     report = {"message_id": "SM9", "delivery": "sent"}
-    await store.apply(KEY, steps.report_in_outbox("t-1", 1, report))
-    intend = steps.intend_handoff("a", turn, NOW, over=turn)
+    await store.apply(KEY, delivery.report_in_outbox("t-1", 1, report))
+    intend = steps.intend_handoff("a", turn, NOW, head="", over=turn)
     assert isinstance(await store.apply(KEY, intend), Refused)
     known = replace(turn, delivery={"1": report})
-    intend = steps.intend_handoff("a", known, NOW, over=known)
+    intend = steps.intend_handoff("a", known, NOW, head="", over=known)
     assert isinstance(await store.apply(KEY, intend), Applied)
 
 
 async def test_arm_notes_sids_and_is_refused_for_the_flag(store: ConversationStore) -> None:
     await claimed(store)
-    await store.apply(KEY, steps.intend_reply("a", outbox(), NOW, seq=1))
-    arm = steps.arm("a", 1, NOW, accepted={0: "SM0"})
+    await store.apply(KEY, steps.intend_reply("a", outbox(), NOW, head="", seq=1))
+    arm = steps.arm("a", "t-1", 1, NOW, accepted={0: "SM0"})
     assert isinstance(await store.apply(KEY, arm), Applied)
     item = await store.read(KEY)
     assert item is not None
@@ -268,7 +292,7 @@ async def test_commit_settles_exactly_the_turn_and_leaves_the_rest(
 ) -> None:
     await claimed(store, 2, name="Lee", messages=[{"role": "assistant", "content": "hi"}])
     turn = outbox(seqs=(1, 2))
-    await store.apply(KEY, steps.intend_reply("a", turn, NOW, seq=2))
+    await store.apply(KEY, steps.intend_reply("a", turn, NOW, head="", seq=2))
     await store.apply(KEY, stage(3))
     commit = steps.commit(
         "a",
@@ -298,9 +322,9 @@ async def test_commit_is_refused_after_a_callback_wrote_into_the_outbox(
 ) -> None:
     await claimed(store)
     turn = outbox()
-    await store.apply(KEY, steps.intend_reply("a", turn, NOW, seq=1))
+    await store.apply(KEY, steps.intend_reply("a", turn, NOW, head="", seq=1))
     report = {"message_id": "SM9", "delivery": "sent"}
-    told = await store.apply(KEY, steps.report_in_outbox("t-1", 1, report))
+    told = await store.apply(KEY, delivery.report_in_outbox("t-1", 1, report))
     assert isinstance(told, Applied)
     commit = steps.commit("a", turn, turn.entries, NOW, status=r.AI_RESPONSE_SENT)
     refused = await store.apply(KEY, commit)
@@ -316,7 +340,7 @@ async def test_delivery_states_never_go_backwards(store: ConversationStore) -> N
     await converse(store, messages=[{"message_id": "SM9", "delivery": "accepted"}])
 
     async def told(status: str) -> bool:
-        step = steps.report_in_history(0, "SM9", {"delivery": status})
+        step = delivery.report_in_history(0, "SM9", {"delivery": status})
         return isinstance(await store.apply(KEY, step), Applied)
 
     assert [await told(s) for s in ("delivered", "sent", "read", "delivered", "failed")] == [
@@ -326,7 +350,7 @@ async def test_delivery_states_never_go_backwards(store: ConversationStore) -> N
         False,
         True,
     ]
-    other = steps.report_in_history(0, "SM8", {"delivery": "failed"})
+    other = delivery.report_in_history(0, "SM8", {"delivery": "failed"})
     assert isinstance(await store.apply(KEY, other), Refused)
 
 
@@ -335,9 +359,9 @@ async def test_a_report_gives_a_part_the_sid_that_was_never_learnt(
 ) -> None:
     await converse(store, messages=[{"turn_id": "t-1", "delivery": "unknown"}])
     report = {"message_id": "SM9", "delivery": "delivered"}
-    other = steps.report_in_history(0, "SM9", report, turn_id="t-2")
+    other = delivery.report_in_history(0, "SM9", report, turn_id="t-2")
     assert isinstance(await store.apply(KEY, other), Refused)
-    ours = steps.report_in_history(0, "SM9", report, turn_id="t-1")
+    ours = delivery.report_in_history(0, "SM9", report, turn_id="t-1")
     assert isinstance(await store.apply(KEY, ours), Applied)
     item = await store.read(KEY)
     assert item is not None
@@ -412,7 +436,7 @@ async def test_the_head_of_the_history_goes_only_as_it_was_read(store: Conversat
     assert item is not None
     head = item[r.MESSAGES][:3]
     assert isinstance(await store.apply(KEY, steps.roll_over("b", head)), Refused)
-    report = steps.report_in_history(1, "SM1", {"delivery": "delivered"})
+    report = delivery.report_in_history(1, "SM1", {"delivery": "delivered"})
     assert isinstance(await store.apply(KEY, report), Applied)
     assert isinstance(await store.apply(KEY, steps.roll_over("a", head)), Refused)
     item = await store.read(KEY)

@@ -54,10 +54,10 @@ async def test_a_large_item_is_claimed_renewed_and_read_complete(store: Conversa
         message(1),
         message(2),
     ]
-    renewed = await store.apply(KEY, steps.renew("a", LATER + 9))
+    renewed = await store.apply(KEY, steps.renew("a", LATER + 90_000))
     assert isinstance(renewed, Applied)
     after = await store.read(KEY)
-    assert after == taken.item | {r.LEASE: {**taken.item[r.LEASE], "expires_at": LATER + 9}}
+    assert after == taken.item | {r.LEASE: {**taken.item[r.LEASE], "expires_at": LATER + 90_000}}
     assert await store.apply(KEY, steps.renew("b", LATER)) == Refused(after)
     assert (await store.lookup(KEY.partition, message(1).sid))[0].seen
 
@@ -85,8 +85,8 @@ async def test_a_turn_can_be_settled_without_its_texts(store: ConversationStore)
     reply = replace(outbox(), seqs=(1, 2))
     too_much = replace(reply, entries=tuple(entries(40, "x" * 1000)))
     with pytest.raises(Permanent):
-        await store.apply(KEY, steps.intend_reply("a", too_much, LATER, seq=2))
-    intend = steps.intend_reply("a", reply, LATER, seq=2)
+        await store.apply(KEY, steps.intend_reply("a", too_much, LATER, head="", seq=2))
+    intend = steps.intend_reply("a", reply, LATER, head="", seq=2)
     assert isinstance(await store.apply(KEY, intend), Applied)
     intended = await store.read(KEY)
 
@@ -112,7 +112,7 @@ async def test_the_largest_commit_is_taken(store: ConversationStore) -> None:
     await store.apply(KEY, claim("a"))
     delivery = {str(n): {"message_id": f"SM{n}", "delivery": "delivered"} for n in range(20)}
     reply = replace(outbox(), seqs=tuple(range(1, count + 1)), delivery=delivery)
-    await store.apply(KEY, steps.intend_reply("a", reply, LATER, seq=None))
+    await store.apply(KEY, steps.intend_reply("a", reply, LATER, head="", seq=None))
     commit = steps.commit(
         "a",
         reply,

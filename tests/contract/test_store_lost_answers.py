@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from replyd.domain import delivery, steps, turn
 from replyd.domain import record as r
-from replyd.domain import steps, turn
 from replyd.domain.expressions import Applied, Refused, Step, StepResult
 from replyd.domain.record import Conversation, Outbox, conversation_from
 from replyd.ports import ConversationStore
@@ -59,17 +59,17 @@ async def held(store: ConversationStore) -> None:
 
 async def intended(store: ConversationStore) -> None:
     await held(store)
-    await applied(store, steps.intend_reply("a", outbox(), LATER, seq=2))
+    await applied(store, steps.intend_reply("a", outbox(), LATER, head="", seq=2))
 
 
 async def reported(store: ConversationStore) -> None:
     await intended(store)
-    await applied(store, steps.report_in_outbox("t-1", 1, SENT))
+    await applied(store, delivery.report_in_outbox("t-1", 1, SENT))
 
 
 async def apologising(store: ConversationStore) -> None:
     await held(store)
-    await applied(store, steps.intend_reply("a", APOLOGY, LATER, seq=None))
+    await applied(store, steps.intend_reply("a", APOLOGY, LATER, head="", seq=None))
 
 
 # --- the readings --------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def release(**more: Any) -> Step:
     return steps.release("a", **({"give_back_attempt": True} | more))
 
 
-REPORT = steps.report_in_outbox("t-1", 1, SENT)
+REPORT = delivery.report_in_outbox("t-1", 1, SENT)
 OVER: Outbox = replace(outbox(), delivery={"1": SENT})
 CASES = {
     "stage, the first": Case(converse, stage(1, first=True), is_first_staged_again),
@@ -163,19 +163,23 @@ CASES = {
     "stage STOP": Case(pending, stage(3, NOW + 9, opt_out=True), is_staged_again),
     "stage START": Case(pending, stage(3, NOW + 9, opt_in=True), is_staged_again),
     "claim": Case(pending, claim("a"), is_claimed),
-    "renew": Case(held, steps.renew("a", LATER + 9), is_renewed),
+    "renew": Case(held, steps.renew("a", LATER + 90_000), is_renewed),
     "release": Case(held, release(), is_done_without_asking),
     "release after a failure": Case(
         intended, release(drop_outbox=True, failure={"detail": "x"}), is_done_without_asking
     ),
-    "intend_reply": Case(held, steps.intend_reply("a", outbox(), LATER, seq=2), is_intended),
-    "intend_handoff": Case(held, steps.intend_handoff("a", HANDOFF, LATER), is_handoff_intended),
+    "intend_reply": Case(
+        held, steps.intend_reply("a", outbox(), LATER, head="", seq=2), is_intended
+    ),
+    "intend_handoff": Case(
+        held, steps.intend_handoff("a", HANDOFF, LATER, head=""), is_handoff_intended
+    ),
     "intend_handoff over a reply": Case(
         reported,
-        steps.intend_handoff("a", replace(HANDOFF, delivery={}), LATER, over=OVER),
+        steps.intend_handoff("a", replace(HANDOFF, delivery={}), LATER, head="", over=OVER),
         is_handoff_intended,
     ),
-    "arm": Case(intended, steps.arm("a", 1, LATER, accepted={0: "SM0"}), is_armed),
+    "arm": Case(intended, steps.arm("a", "t-1", 1, LATER, accepted={0: "SM0"}), is_armed),
     "commit": Case(reported, commit(prune=[message(1).sid], thread_id="resp_1"), is_committed()),
     "commit without texts": Case(reported, commit(()), is_committed()),
     "commit_apology": Case(
@@ -185,12 +189,12 @@ CASES = {
     ),
     "report_in_outbox": Case(intended, REPORT, is_old_news),
     "report_in_history": Case(
-        pending, steps.report_in_history(2, "SM2", {"delivery": "sent"}), is_old_news
+        pending, delivery.report_in_history(2, "SM2", {"delivery": "sent"}), is_old_news
     ),
     "people_told_in_outbox": Case(
-        reported, steps.people_told_in_outbox("t-1", 1, "SM9"), is_applied
+        reported, delivery.people_told_in_outbox("t-1", 1, "SM9"), is_applied
     ),
-    "people_told_in_history": Case(pending, steps.people_told_in_history(2, "SM2"), is_applied),
+    "people_told_in_history": Case(pending, delivery.people_told_in_history(2, "SM2"), is_applied),
     "roll_over": Case(held, steps.roll_over("a", HISTORY[:2]), is_done_without_asking),
     "mark_opt_out": Case(pending, steps.mark_opt_out(NOW, opted_out=True), is_applied),
     "mark_opt_out, undone": Case(pending, steps.mark_opt_out(NOW, opted_out=False), is_applied),
@@ -214,7 +218,7 @@ async def test_every_step_is_among_the_cases() -> None:
     made = {case.step.name for case in CASES.values()}
     builders = {
         name
-        for name, value in vars(steps).items()
+        for name, value in {**vars(steps), **vars(delivery)}.items()
         if getattr(value, "__annotations__", {}).get("return") is Step and not name.startswith("_")
     }
     assert made == builders
@@ -316,22 +320,22 @@ REFUSED = [
     claim("b"),
     steps.renew("b", LATER),
     steps.release("b", give_back_attempt=True),
-    steps.intend_reply("a", outbox("t-3"), LATER, seq=7),
-    steps.intend_handoff("b", outbox("t-3"), LATER),
-    steps.arm("b", 1, LATER),
+    steps.intend_reply("a", outbox("t-3"), LATER, head="", seq=7),
+    steps.intend_handoff("b", outbox("t-3"), LATER, head=""),
+    steps.arm("b", "t-1", 1, LATER),
     steps.commit("a", outbox(), (), LATER, status=r.AI_RESPONSE_SENT),
     steps.commit_apology("b", APOLOGY, (), LATER),
-    steps.report_in_outbox("t-1", 1, SENT),
-    steps.report_in_history(9, "SM9", {"delivery": "failed"}),
-    steps.people_told_in_outbox("t-1", 1, "SM8"),
-    steps.people_told_in_history(9, "SM9"),
+    delivery.report_in_outbox("t-1", 1, SENT),
+    delivery.report_in_history(9, "SM9", {"delivery": "failed"}),
+    delivery.people_told_in_outbox("t-1", 1, "SM8"),
+    delivery.people_told_in_history(9, "SM9"),
     steps.roll_over("b", HISTORY[:2]),
 ]
 
 
 async def test_a_refusal_brings_the_whole_item(store: ConversationStore) -> None:
     await claimed(store, 2, messages=HISTORY, **FOREIGN)
-    await applied(store, steps.intend_reply("a", outbox(), LATER, seq=2), REPORT)
+    await applied(store, steps.intend_reply("a", outbox(), LATER, head="", seq=2), REPORT)
     item = await store.read(KEY)
     assert item is not None
     assert {name: item[name] for name in FOREIGN} == FOREIGN

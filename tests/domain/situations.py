@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from replyd.adapters.memory.store import holds, perform
+from replyd.domain import delivery, steps
 from replyd.domain import record as r
-from replyd.domain import steps
 from replyd.domain.expressions import Applied, Refused, Step, StepResult
 from replyd.domain.record import Conversation, Outbox, conversation_from
 from replyd.domain.turn import TurnPolicy
@@ -173,10 +173,12 @@ def _turn_step(item: Item, move: str, number: int, now: int) -> Step:
         case "claim":
             return claim(f"token-{number}", now)
         case "reply":
-            return steps.intend_reply(token, item.head(f"turn-{number}"), expires_at, seq=item.seq)
+            return steps.intend_reply(
+                token, item.head(f"turn-{number}"), expires_at, head="", seq=item.seq
+            )
         case "handoff":
             outbox = item.head(f"turn-{number}", "handoff")
-            return steps.intend_handoff(token, outbox, expires_at)
+            return steps.intend_handoff(token, outbox, expires_at, head="")
         case "release" | "give back" | "drop":
             give_back, drop = move == "give back", move == "drop"
             return steps.release(token, give_back_attempt=give_back, drop_outbox=drop)
@@ -188,10 +190,11 @@ def _effect_step(item: Item, move: str, number: int, now: int) -> Step:
     assert outbox is not None
     match move:
         case "arm":
-            return steps.arm(token, len(outbox.entries) - 1, now + POLICY.lease_ms)
+            last, expires_at = len(outbox.entries) - 1, now + POLICY.lease_ms
+            return steps.arm(token, outbox.turn_id, last, expires_at)
         case "report":
             report = {"message_id": f"SM{number}", "delivery": "sent"}
-            return steps.report_in_outbox(outbox.turn_id, 1, report)
+            return delivery.report_in_outbox(outbox.turn_id, 1, report)
         case "commit":
             return steps.commit(token, outbox, outbox.entries, now, status="x")
     return _turn_step(item, move, number, now)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replyd.domain import effects, recovery, turn
 from replyd.domain import record as r
-from replyd.domain import turn
 from replyd.domain.messages import ConversationKey
 from replyd.domain.record import Outbox, candidate_from, conversation_from, iso
 from tests.domain.garbage import ANYTHING, NUMBERS
@@ -16,7 +16,7 @@ from tests.support.world import KEY, message
 ATTRIBUTES = (
     *(r.RECIPIENT_TEL, r.CONVERSATION_ID, r.COMPANY_TEL, r.THREAD_ID, r.HANDOFF, r.MESSAGES),
     *(r.CREATED_AT, r.PENDING, r.SEQ, r.LAST_AT, r.SEEN, r.OPTED_OUT, r.LEASE, r.OUTBOX),
-    *(r.LAST_TURN, r.ATTEMPTS),
+    *(r.LAST_TURN, r.ATTEMPTS, r.FAILURE),
 )
 
 
@@ -33,6 +33,7 @@ ITEMS = st.fixed_dictionaries(
         r.PENDING: ANYTHING | ENTRIES,
         r.MESSAGES: ANYTHING | ENTRIES,
         r.LEASE: ANYTHING | maps("owner", "token", "expires_at"),
+        r.FAILURE: ANYTHING | maps("reason", "detail", "at"),
         r.OUTBOX: ANYTHING | maps("turn_id", "kind", "seqs", "entries", "at", "delivery"),
     },
 )
@@ -49,8 +50,11 @@ def test_no_item_is_unreadable(item: dict[str, Any]) -> None:
     assert all(isinstance(p.sid, str) for p in found.pending)
     # Whatever is read can be decided about.
     turn.window_closes_at(found, WINDOW)
-    turn.next_effect(found, now=NOW, policy=POLICY)
+    effects.next_effect(found, now=NOW, policy=POLICY)
     candidate_from(item, KEY, "SM1")
+    if found.outbox is not None:
+        sids = recovery.accepted_parts(found.outbox, (), since=0, elsewhere=())
+        recovery.history_of(recovery.unknown_delivery(recovery.with_sids(found.outbox, sids)))
 
 
 @given(ANYTHING)
@@ -102,6 +106,7 @@ def test_an_item_as_the_steps_write_it() -> None:
         r.OUTBOX: outbox.as_attribute(),
         r.LAST_TURN: "s",
         r.ATTEMPTS: 2,
+        r.FAILURE: r.failure("model", "overloaded", NOW),
     }
     found = conversation_from(item, KEY)
     assert (found.key, found.conversation_id, found.customer) == (KEY, "c-7", "+1")
@@ -116,6 +121,7 @@ def test_an_item_as_the_steps_write_it() -> None:
     assert found.outbox == outbox
     assert (found.last_turn, found.seen) == ("s", {"SM3": NOW})
     assert found.messages == ({"role": "user", "content": "hi"},)
+    assert found.failure == "overloaded"
 
 
 @pytest.mark.parametrize(
@@ -150,9 +156,25 @@ def test_entries_of_an_outbox_keep_their_places(entries: list[Any]) -> None:
 
 def test_an_outbox_survives_the_item() -> None:
     outbox = Outbox(
-        "t", "handoff", (1, 2), ({"role": "user"},), NOW, "failed", "sum", {"0": {"delivery": "x"}}
+        turn_id="t",
+        kind="handoff",
+        seqs=(1, 2),
+        entries=({"role": "user"},),
+        at=NOW,
+        reason="failed",
+        detail="why",
+        summary="sum",
+        delivery={"0": {"delivery": "x"}},
     )
     assert conversation_from({r.OUTBOX: outbox.as_attribute()}, KEY).outbox == outbox
+
+
+def test_a_failure_is_for_operators() -> None:
+    odd_ones: list[Any] = [None, "text", [], {"detail": 7}, {}]
+    written = r.failure("model", "overloaded", NOW)
+    assert written == {"reason": "model", "detail": "overloaded", "at": iso(NOW)}
+    for odd in odd_ones:
+        assert conversation_from({r.FAILURE: odd}, KEY).failure == ""
 
 
 @given(NUMBERS)

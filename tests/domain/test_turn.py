@@ -7,11 +7,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from replyd.domain import effects, steps, turn
 from replyd.domain import record as r
-from replyd.domain import steps, turn
 from replyd.domain.expressions import Applied, Refused
 from replyd.domain.record import Conversation, Outbox, Pending
-from replyd.domain.turn import MAX_TAKEN, TurnPolicy
 from replyd.domain.window import WindowPolicy
 from tests.domain.situations import (
     FLAGS,
@@ -77,7 +76,7 @@ def test_a_message_delivered_again_keeps_its_seq_for_as_long_as_it_is_pending() 
 def settle(item: Item, count: int) -> None:
     outbox = reply("t", tuple(range(1, count + 1)), ())
     assert isinstance(item.apply(claim("a", LATER)), Applied)
-    assert isinstance(item.apply(steps.intend_handoff("a", outbox, LATER)), Applied)
+    assert isinstance(item.apply(steps.intend_handoff("a", outbox, LATER, head="")), Applied)
     assert isinstance(item.apply(steps.commit("a", outbox, (), LATER, status="x")), Applied)
 
 
@@ -212,7 +211,7 @@ def test_an_outbox_keeps_even_a_settled_wakeup() -> None:
     item = Item()
     item.stage(1, NOW)
     assert isinstance(item.apply(claim("b", LATER)), Applied)
-    item.apply(steps.intend_handoff("b", reply("t", (), ()), LATER + POLICY.lease_ms))
+    item.apply(steps.intend_handoff("b", reply("t", (), ()), LATER + POLICY.lease_ms, head=""))
     assert claim_answer(item, "a", 0, LATER) == turn.HeldElsewhere(LATER + FREE_AFTER + 1)
 
 
@@ -277,101 +276,48 @@ def test_a_full_window_is_closed() -> None:
     assert turn.window_closes_at(conversation(4), WindowPolicy(5_000, 3_000, 5)) == NOW + 3_000
 
 
-# --- what a claimed conversation needs ---------------------------------------------------------
+# --- RUN ---------------------------------------------------------------------------------------
 
 
-def test_the_model_is_asked_for_everything_pending() -> None:
-    found = conversation(3)
-    assert turn.next_effect(found, now=NOW, policy=POLICY) == turn.AskModel(found.pending)
+def renewed(
+    item: Item, token: str, seq: int | None = None
+) -> turn.Holds | turn.LeaseLost | turn.Silenced | turn.NewerMessages:
+    return turn.after_renewal(read(item.apply(steps.renew(token, LATER))), token=token, seq=seq)
 
 
-def test_at_most_fifty_are_taken() -> None:
-    found = conversation(MAX_TAKEN + 5)
-    for handoff in (False, True):
-        answer = turn.next_effect(replace(found, handoff=handoff), now=NOW, policy=POLICY)
-        assert isinstance(answer, turn.AskModel | turn.HandOver)
-        assert answer.taken == found.pending[:MAX_TAKEN]
+def test_a_renewal_shows_whether_the_answer_is_still_wanted() -> None:
+    item = claimed()
+    assert renewed(item, "a") == renewed(item, "a", 1) == turn.Holds()
+    item.stage(2, LATER)
+    # Where a newer message does not count, it is left for the next turn.
+    assert renewed(item, "a") == renewed(item, "a", 2) == turn.Holds()
+    newer = renewed(item, "a", 1)
+    assert isinstance(newer, turn.NewerMessages)
+    assert [p.seq for p in newer.conversation.pending] == [1, 2]
+    item.apply(steps.mark_opt_out(LATER, opted_out=True))
+    assert renewed(item, "a") == renewed(item, "a", 1) == turn.Silenced(turn.OPTED_OUT)
+    item.apply(steps.set_handoff(True))
+    assert renewed(item, "a") == renewed(item, "a", 1) == turn.Silenced(turn.REQUESTED)
+    assert renewed(item, "b") == renewed(item, "b", 1) == turn.LeaseLost()
 
 
-def test_nothing_pending_is_let_go_whatever_else_is_set() -> None:
-    found = conversation(0, handoff=True, opted_out=True, attempts=99)
-    assert turn.next_effect(found, now=NOW, policy=POLICY) == turn.LetGo()
+def test_a_renewal_without_a_lease_or_an_item_is_lost() -> None:
+    item = claimed()
+    item.apply(steps.release("a", give_back_attempt=False))
+    assert renewed(item, "a") == turn.LeaseLost()
+    assert renewed(Item(None), "a") == turn.LeaseLost()
 
 
-@pytest.mark.parametrize(
-    ("changes", "waited", "reason"),
-    [
-        ({"attempts": 5}, 180_000, None),
-        ({"attempts": 6}, 0, turn.FAILED),
-        ({"attempts": 5}, 180_001, turn.TOO_OLD),
-        ({"handoff": True}, 0, turn.REQUESTED),
-        ({"opted_out": True}, 0, turn.OPTED_OUT),
-        # A person's wish goes before the customer's, both before our failure.
-        ({"handoff": True, "opted_out": True, "attempts": 6}, 180_001, turn.REQUESTED),
-        ({"opted_out": True, "attempts": 6}, 180_001, turn.OPTED_OUT),
-        ({"attempts": 6}, 180_001, turn.FAILED),
-    ],
-)
-def test_when_people_take_over(changes: dict[str, Any], waited: int, reason: str | None) -> None:
-    found = conversation(2, **changes)
-    answer = turn.next_effect(found, now=NOW + waited, policy=POLICY)
-    if reason is None:
-        assert answer == turn.AskModel(found.pending)
-    else:
-        assert isinstance(answer, turn.HandOver)
-        assert (answer.reason, answer.taken, answer.maybe_sent) == (reason, found.pending, None)
-
-
-def test_the_oldest_message_counts() -> None:
-    found = conversation(2)
-    newer = replace(found.pending[1], received_at=NOW + 180_001)
-    found = replace(found, pending=(found.pending[0], newer))
-    answer = turn.next_effect(found, now=NOW + 180_001, policy=POLICY)
-    assert isinstance(answer, turn.HandOver)
-    assert answer.taken == found.pending
-
-
-def test_a_policy_of_one_attempt_asks_once() -> None:
-    policy = TurnPolicy(max_attempts=1)
-    once = turn.next_effect(conversation(1, attempts=1), now=NOW, policy=policy)
-    assert isinstance(once, turn.AskModel)
-    twice = turn.next_effect(conversation(1, attempts=2), now=NOW, policy=policy)
-    assert isinstance(twice, turn.HandOver)
-
-
-@pytest.mark.parametrize("kind", ["reply", "apology", "", "a kind of a later version"])
-@pytest.mark.parametrize("changes", [{}, {"handoff": True}, {"opted_out": True}, {"attempts": 9}])
-def test_what_may_have_been_sent_is_never_sent_again(kind: str, changes: dict[str, Any]) -> None:
-    found = conversation(3)
-    outbox = reply("t", (1, 2), tuple(p.sid for p in found.pending[:2]), kind)
-    found = replace(found, outbox=outbox, **changes)
-    answer = turn.next_effect(found, now=LATER, policy=POLICY)
-    assert isinstance(answer, turn.HandOver)
-    assert (answer.reason, answer.maybe_sent) == (turn.AMBIGUOUS, outbox)
-    # The third message came later: the next turn's.
-    assert answer.taken == found.pending[:2]
-
-
-def test_a_handoff_under_way_is_repeated_and_takes_no_more() -> None:
-    found = conversation(3)
-    outbox = reply("t", (1,), (found.pending[0].sid,), "handoff")
-    found = replace(found, outbox=outbox, handoff=True, attempts=9)
-    answer = turn.next_effect(found, now=LATER, policy=POLICY)
-    assert answer == turn.RepeatHandoff(outbox, found.pending[:1])
-
-
-@given(situations(), PAUSES)
-def test_the_model_is_never_asked_against_a_wish(situation: tuple[Item, int], pause: int) -> None:
-    item, now = situation
-    answer = turn.next_effect(item.conversation(), now=now + pause, policy=POLICY)
-    if isinstance(answer, turn.AskModel):
-        assert item[r.HANDOFF] in (None, False)
-        assert item[r.HANDOFF] is None or isinstance(item[r.HANDOFF], bool)
-        assert item[r.OPTED_OUT] is None
-        assert item[r.OUTBOX] is None
-        assert 0 < len(answer.taken) <= MAX_TAKEN
-    if isinstance(answer, turn.LetGo):
-        assert not item.pending
+@given(situations() | situations(outbox=True), st.booleans(), st.none() | st.integers(0, 2))
+def test_a_renewal_says_what_the_intent_would_say(
+    situation: tuple[Item, int], ours: bool, back: int | None
+) -> None:
+    """Or else the model would be interrupted for nothing, or paid for nothing."""
+    item, _ = situation
+    token = item.token if ours and item.token else "nobody's"
+    seq = None if back is None else item.seq - back
+    seen, over = renewed(item, token, seq), item.conversation().outbox
+    assert type(intend(item, token, item.head("draft"), seq, over)) is type(seen)
 
 
 # --- INTENT ------------------------------------------------------------------------------------
@@ -386,9 +332,9 @@ def claimed(count: int = 1) -> Item:
 
 
 def intend(
-    item: Item, token: str, outbox: Outbox, seq: int | None
+    item: Item, token: str, outbox: Outbox, seq: int | None, over: Outbox | None = None
 ) -> turn.Holds | turn.LeaseLost | turn.Silenced | turn.NewerMessages:
-    result = item.apply(steps.intend_reply(token, outbox, LATER, seq=seq))
+    result = item.apply(steps.intend_reply(token, outbox, LATER, head="", seq=seq, over=over))
     return turn.after_intent(result, read(result), token=token, turn_id=outbox.turn_id, seq=seq)
 
 
@@ -403,7 +349,8 @@ def test_a_refused_intent_is_explained_and_leads_on(
     silent = item[r.OPTED_OUT] is not None or not (
         item[r.HANDOFF] is None or item[r.HANDOFF] is False
     )
-    answer = intend(item, token, draft, None if back is None else item.seq - back)
+    over = item.conversation().outbox
+    answer = intend(item, token, draft, None if back is None else item.seq - back, over)
     match answer:
         case turn.Holds():
             assert token == holder
@@ -416,13 +363,13 @@ def test_a_refused_intent_is_explained_and_leads_on(
             assert silent
             flagged = item[r.HANDOFF] is not None and item[r.HANDOFF] is not False
             assert reason == (turn.REQUESTED if flagged else turn.OPTED_OUT)
-            step = steps.intend_handoff(token, draft, LATER)
+            step = steps.intend_handoff(token, draft, LATER, head="")
             assert isinstance(item.apply(step), Applied)
         case turn.NewerMessages(found):
             # Asking again is only worth its price if it can hold then.
             assert back
             assert found.seq == item.seq
-            assert intend(item, token, draft, found.seq) == turn.Holds()
+            assert intend(item, token, draft, found.seq, over) == turn.Holds()
 
 
 @pytest.mark.parametrize("flag", FLAGS)
@@ -433,8 +380,9 @@ def test_every_flag_that_refuses_an_intent_silences(flag: Any) -> None:
     up = not (flag is None or flag is False)
     expected = turn.Silenced(turn.REQUESTED) if up else turn.Holds()
     assert intend(item, "a", item.head("t"), None) == expected
-    looked_at = turn.next_effect(replace(item.conversation(), outbox=None), now=NOW, policy=POLICY)
-    assert isinstance(looked_at, turn.HandOver) == up
+    there = replace(item.conversation(), outbox=None)
+    looked_at = effects.next_effect(there, now=NOW, policy=POLICY)
+    assert isinstance(looked_at, effects.HandOver) == up
 
 
 @pytest.mark.parametrize("seq", [1, None])
@@ -485,11 +433,49 @@ def test_an_intent_does_not_hold_for_a_worker_that_was_overtaken() -> None:
     assert intend(item, "a", item.head("t"), 1) == turn.LeaseLost()
 
 
+def test_an_intent_replaces_only_the_outbox_that_it_means_to() -> None:
+    """What has become of the turn since must not be taken back by a request that comes late."""
+    item = claimed()
+    first, second = item.head("t"), item.head("u")
+    assert intend(item, "a", second, 1, first) == turn.LeaseLost()
+    assert intend(item, "a", first, 1) == turn.Holds()
+    assert intend(item, "a", second, 1) == turn.LeaseLost()
+    assert intend(item, "a", second, 1, item.head("other")) == turn.LeaseLost()
+    assert intend(item, "a", second, 1, first) == turn.Holds()
+    # The first one's request arrives once more.
+    assert isinstance(item.apply(steps.intend_reply("a", first, LATER, head="", seq=1)), Refused)
+    assert item[r.OUTBOX]["turn_id"] == "u"
+
+
+def test_an_intent_refused_without_a_reason_stops() -> None:
+    """Nothing that the item shows explains it: to ask again might never end."""
+    item = claimed()
+    refused = Refused(item.attributes)
+    for seq in (None, 1):
+        answer = turn.after_intent(refused, read(refused), token="a", turn_id="t", seq=seq)
+        assert answer == turn.LeaseLost()
+
+
+@pytest.mark.parametrize("changes", [{r.HANDOFF: True}, {r.OPTED_OUT: "2026"}, {r.SEQ: 2}])
+def test_ones_own_outbox_counts_for_more_than_a_wish_that_came_later(
+    changes: dict[str, Any],
+) -> None:
+    item = claimed()
+    assert intend(item, "a", item.head("t"), 1) == turn.Holds()
+    assert item.attributes is not None
+    refused = Refused(item.attributes | changes)
+    for turn_id, held in (("t", True), ("u", False)):
+        answer = turn.after_intent(refused, read(refused), token="a", turn_id=turn_id, seq=1)
+        assert isinstance(answer, turn.Holds) == held
+    lost = turn.after_intent(refused, read(refused), token="b", turn_id="t", seq=1)
+    assert lost == turn.LeaseLost()
+
+
 # --- ARM ---------------------------------------------------------------------------------------
 
 
 def arm(item: Item, token: str, entry: int) -> turn.Holds | turn.LeaseLost | turn.Silenced:
-    result = item.apply(steps.arm(token, entry, LATER))
+    result = item.apply(steps.arm(token, item[r.OUTBOX]["turn_id"], entry, LATER))
     return turn.after_arm(result, read(result), token=token)
 
 
@@ -513,10 +499,18 @@ def test_a_part_that_has_a_sid_is_not_armed() -> None:
     item = claimed()
     outbox = item.head("t")
     assert intend(item, "a", outbox, 1) == turn.Holds()
-    step = steps.arm("a", 2, LATER, accepted={1: "SM1"})
+    step = steps.arm("a", "t", 2, LATER, accepted={1: "SM1"})
     assert isinstance(item.apply(step), Applied)
     assert arm(item, "a", 2) == turn.Holds()
     assert not isinstance(arm(item, "a", 1), turn.Holds)
+
+
+def test_a_part_of_another_turn_is_not_armed() -> None:
+    """Its worker cannot tell that the outbox has changed by the places of the parts."""
+    item = claimed()
+    assert intend(item, "a", item.head("t"), 1) == turn.Holds()
+    assert isinstance(item.apply(steps.arm("a", "u", 2, LATER)), Refused)
+    assert isinstance(item.apply(steps.arm("a", "t", 2, LATER)), Applied)
 
 
 # --- COMMIT ------------------------------------------------------------------------------------
@@ -564,7 +558,7 @@ def test_a_commit_of_an_overtaken_worker_does_not_hold() -> None:
     assert isinstance(item.apply(claim("b", LATER + FREE_AFTER + 1)), Applied)
     assert commit(item, "a", outbox) == turn.LeaseLost()
     other = item.head("u", "handoff")
-    item.apply(steps.intend_handoff("b", other, LATER))
+    item.apply(steps.intend_handoff("b", other, LATER, head=""))
     # Whoever holds the lease commits only the outbox that is there.
     assert commit(item, "b", outbox) == turn.LeaseLost() or item[r.LAST_TURN] == "t"
 
@@ -573,33 +567,7 @@ def test_a_commit_without_an_item_is_lost() -> None:
     assert commit(Item(None), "a", reply("t", (1,), ("s",))) == turn.LeaseLost()
 
 
-# --- parts and pauses --------------------------------------------------------------------------
-
-
-def test_what_callbacks_reported_goes_to_the_part_of_that_place() -> None:
-    outbox = reply("t", (1,), ("SM1",))
-    sent = {"message_id": "SM8", "delivery": "sent"}
-    failed = {"message_id": "SM9", "delivery": "failed", "delivery_error": "63016"}
-    outbox = replace(outbox, delivery={"1": sent, "2": failed, "7": sent})
-    user, first, second = turn.with_delivery(outbox.entries, outbox)
-    assert user == outbox.entries[0]
-    assert first == {**outbox.entries[1], **sent}
-    assert second == {**outbox.entries[2], **failed}
-    # A part that was not sent is no entry, and those before it keep their places.
-    assert turn.with_delivery(outbox.entries[:2], outbox) == (user, first)
-    assert turn.with_delivery(outbox.entries, replace(outbox, delivery=None)) == outbox.entries
-    assert "delivery" not in outbox.entries[1]
-
-
-def test_only_parts_without_a_sid_are_unknown() -> None:
-    outbox = reply("t", (1,), ("SM1",))
-    user, first, second = outbox.entries
-    first = {**first, "message_id": "SM8", "delivery": "accepted"}
-    outbox = replace(outbox, entries=(user, first, second))
-    marked = turn.unknown_delivery(outbox)
-    assert marked.entries == (user, first, {**second, "delivery": "unknown"})
-    assert replace(marked, entries=outbox.entries) == outbox
-    assert turn.unknown_delivery(marked) == marked
+# --- pauses ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -321,3 +321,16 @@ async def test_a_drain_while_a_send_is_looked_up_leaves_it_to_the_next() -> None
         await asyncio.sleep(10 + GRACE)
     assert texts(world) == ["You said: message 1"]
     assert [e.outcome for e in world.events(TurnEnded)] == ["retry", "replied"]
+
+
+async def test_an_outbox_without_parts_is_left_to_people() -> None:
+    """Another version, or another writer."""
+    world = World()
+    world.converse()
+    world.item()[record.OUTBOX] = {"turn_id": "t", "kind": "reply", "seqs": [1], "entries": []}
+    async with world.running() as worker:
+        await worker.accept(message(1))
+        await asyncio.sleep(60)
+    assert [b["handoff_reason"] for b in world.handed_over()] == ["ambiguous"]
+    assert record.OUTBOX not in world.item()
+    assert world.queue.messages == {}

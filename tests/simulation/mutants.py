@@ -20,12 +20,13 @@ from replyd.domain.expressions import (
     Step,
     StepResult,
 )
-from replyd.domain.messages import ConversationKey, OutboundPart
+from replyd.domain.messages import ConversationKey, OutboundPart, SentMessage
 from replyd.domain.steps import FLAG_DOWN, NOT_OPTED_OUT, UNFINISHED
 from replyd.errors import Ambiguous, ReplydError
 from replyd.ports import Received
+from replyd.settings import Settings
 from replyd.simulation.weather import Weather
-from replyd.simulation.world import Alter
+from replyd.simulation.world import SETTINGS, Alter, unaltered
 
 Rewrite = Callable[[Step], Step]
 Drop = Callable[[Condition], bool]
@@ -79,6 +80,12 @@ class _RepeatsAmbiguous(_Wrapper):
             return sid
 
 
+class _ListsNothing(_Wrapper):
+    async def sent_since(self, *of: Any) -> Sequence[SentMessage]:
+        await self._port.sent_since(*of)
+        return []
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """`alter` puts it into a daemon. `where`: the weather in which it can do harm at all; others
@@ -87,6 +94,7 @@ class Mutant:
     name: str
     alter: Alter
     where: Callable[[Weather], bool] = lambda _: True
+    settings: Settings = SETTINGS
 
 
 def leases_get_lost(weather: Weather) -> bool:
@@ -96,7 +104,17 @@ def leases_get_lost(weather: Weather) -> bool:
 
 def writes_get_lost(weather: Weather) -> bool:
     """Answers of the table get lost, or its writes come late."""
-    return weather.rates["store"] >= 0.25
+    return weather.rates["store"] >= 0.25 and not weather.ghosts
+
+
+def writes_come_again(weather: Weather) -> bool:
+    """Some time after they were answered."""
+    return weather.ghosts
+
+
+def sends_get_lost(weather: Weather) -> bool:
+    """Answers of the channel get lost, or what it accepts comes late."""
+    return weather.rates["channel"] >= 0.25
 
 
 def without(step_names: tuple[str, ...], drop: Drop) -> Alter:
@@ -123,6 +141,22 @@ def rewriting(rewrite: Rewrite) -> Alter:
 
 def _on_token(term: Condition) -> bool:
     return isinstance(term, Compare) and term.path == (r.LEASE, "token")
+
+
+def _on_turn(term: Condition) -> bool:
+    return isinstance(term, Compare) and term.path == (r.OUTBOX, "turn_id")
+
+
+def _on_outbox(term: Condition) -> bool:
+    return term == Missing((r.OUTBOX,)) or _on_turn(term)
+
+
+def _on_head(term: Condition) -> bool:
+    return isinstance(term, Compare) and term.path == (r.PENDING, 0, "sid")
+
+
+def _on_expiry(term: Condition) -> bool:
+    return isinstance(term, Compare) and term.path == (r.LEASE, "expires_at")
 
 
 def _is(wanted: Condition) -> Drop:
@@ -191,6 +225,12 @@ def _drop_outbox(step: Step) -> Step:
     return replace(step, actions=(*step.actions, Remove((r.OUTBOX,))))
 
 
+def _impatient() -> Settings:
+    """The channel is looked at before it can have accepted what is under way."""
+    twilio = SETTINGS.twilio.model_copy(update={"timeout_seconds": 0.1})
+    return SETTINGS.model_copy(update={"twilio": twilio})
+
+
 def _queue(wrapper: type[_Wrapper]) -> Alter:
     return lambda parts: replace(parts, wakeups=wrapper(parts.wakeups))
 
@@ -205,7 +245,16 @@ MUTANTS = [
     Mutant(
         "intend_handoff without the token", without(("intend_handoff",), _on_token), leases_get_lost
     ),
-    Mutant("commit without the token", without(("commit",), _on_token), writes_get_lost),
+    # Either of the two terms does without the other in nearly every run.
+    Mutant(
+        "commit without token and turn",
+        without(("commit",), lambda term: _on_token(term) or _on_turn(term)),
+        writes_get_lost,
+    ),
+    Mutant("intend_reply over anything", without(("intend_reply",), _on_outbox), writes_come_again),
+    Mutant("a turn comes back to life", without(("intend_handoff",), _on_head), writes_come_again),
+    Mutant("apology settled again", without(("commit_apology",), _on_turn), writes_come_again),
+    Mutant("renew may shorten", without(("renew",), _on_expiry), writes_come_again),
     Mutant("release without the token", without(("release",), _on_token), leases_get_lost),
     Mutant("renew without the token", without(("renew",), _on_token), leases_get_lost),
     Mutant("no fresh token", rewriting(_keep_token)),
@@ -225,4 +274,10 @@ MUTANTS = [
         "ambiguous send repeated",
         lambda parts: replace(parts, channel=_RepeatsAmbiguous(parts.channel)),
     ),
+    Mutant(
+        "the list shows nothing",
+        lambda parts: replace(parts, channel=_ListsNothing(parts.channel)),
+        sends_get_lost,
+    ),
+    Mutant("no grace", unaltered, sends_get_lost, _impatient()),
 ]

@@ -21,7 +21,7 @@ def _seeds(mutant: Mutant) -> Iterator[int]:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name.replace(" ", "-"))
 def test_is_caught(mutant: Mutant, record_property: Callable[[str, object], None]) -> None:
     for number, seed in enumerate(_seeds(mutant), start=1):
-        if violations := run(seed, alter=mutant.alter).violations:
+        if violations := run(seed, alter=mutant.alter, settings=mutant.settings).violations:
             record_property("seeds", number)
             found = f"{mutant.name}: caught within {number} seeds, {violations[0]}\n"
             sys.stdout.write(found)

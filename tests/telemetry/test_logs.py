@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import structlog
@@ -18,10 +18,12 @@ from replyd.domain.events import (
     MessageDropped,
     ModelAnswered,
     ModelAsked,
+    ModelInterrupted,
     NoticeSent,
     PartSent,
     PoisonReceived,
     RequestRefused,
+    SendReconciled,
     TurnClaimed,
     TurnEnded,
 )
@@ -40,7 +42,9 @@ EVENTS: list[Event] = [
     TurnClaimed(KEY, "c-1", SIDS, 1, 5000, 6000),
     ModelAsked(KEY, SIDS, 6000),
     ModelAnswered(KEY, SIDS, "gpt-6-luna", 900, 120, 30, 7000),
+    ModelInterrupted(KEY, SIDS, "NewerMessages", 300, 7000),
     PartSent(KEY, SIDS, 1, 1, "SM9", 80, 7100),
+    SendReconciled(KEY, "c-1", "t-1", 2, 1, "resumed", 7150),
     TurnEnded(KEY, "c-1", NUMBER, "replied", 7200, turn_id="t-1", sids=SIDS, reply_sids=("SM9",)),
     DeliveryReported("SM9", "delivered", "", True, 8000),
     DependencyFailed("openai", "respond", "did not answer in time", "timeout"),
@@ -71,6 +75,10 @@ def logged(*events: Event, level: str = "DEBUG") -> list[dict[str, Any]]:
     for event in events:
         sink.emit(event)
     return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_there_is_an_example_of_every_event() -> None:
+    assert {type(event) for event in EVENTS} == set(get_args(Event))
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda e: type(e).__name__)
