@@ -80,16 +80,85 @@ async def test_the_flag_gives_messages_to_people(town: Town) -> None:
     assert town.twilio.sent == []
 
 
-async def test_an_accepted_send_without_an_answer_goes_to_people_once(town: Town) -> None:
+@pytest.mark.parametrize("accepted", [True, False], ids=["accepted", "dropped"])
+async def test_a_send_without_an_answer_is_looked_up_in_the_list(
+    town: Town, accepted: bool
+) -> None:
     await town.converse()
-    await town.serve(REPLYD_WINDOW__QUIET_SECONDS="0.2")
+    process = await town.serve(
+        REPLYD_WINDOW__QUIET_SECONDS="0.2", REPLYD_TWILIO__TIMEOUT_SECONDS="1"
+    )
+    town.twilio.drop_next(accept=accepted)
+    await town.twilio.receive(CUSTOMER, "hi")
+    item = await town.settled(2)
+    assert item[record.STATUS] == "ai_response_sent"
+    (sent,) = town.twilio.sent
+    assert item[record.MESSAGES][-1]["message_id"] == sent.sid
+    assert len(town.openai.requests) == 1
+    (line,) = [line for line in process.lines if line["event"] == "send_reconciled"]
+    assert line["outcome"] == ("accepted" if accepted else "sent_again")
+    _, metrics = await process.get("/metrics")
+    assert f'replyd_sends_reconciled_total{{outcome="{line["outcome"]}"}} 1.0' in metrics
+
+
+async def test_a_list_that_cannot_be_read_leaves_an_unclear_send_to_people(town: Town) -> None:
+    await town.converse()
+    await town.serve(REPLYD_WINDOW__QUIET_SECONDS="0.2", REPLYD_TWILIO__TIMEOUT_SECONDS="1")
     town.twilio.drop_next(accept=True)
+    town.twilio.fail_list_next(status=403, code=20403)
     await town.twilio.receive(CUSTOMER, "hi")
     (body,) = await town.handed_over(1)
     assert body["handoff_reason"] == "ambiguous"
     assert town.twilio.sent[0].text in body["handoff_summary"]
-    assert (await town.settled(2))[record.STATUS] == "reply_failed"
+    item = await town.settled(2)
+    assert item[record.STATUS] == "reply_failed"
+    assert item[record.FAILURE]["reason"] == "ambiguous"
     assert len(town.twilio.sent) == 1
+
+
+async def test_a_reply_that_was_not_delivered_reaches_people(town: Town) -> None:
+    await town.converse()
+    process = await town.serve(REPLYD_WINDOW__QUIET_SECONDS="0.2")
+    town.twilio.fail_delivery_next(code=63016)
+    await town.twilio.receive(CUSTOMER, "hi")
+    (body,) = await town.handed_over(1)
+    (sent,) = town.twilio.sent
+    assert (body["handoff_reason"], body["handoff_summary"]) == ("undelivered", sent.text)
+    assert body["message"]["body"] == "hi"
+    item = await town.settled(2)
+    assert item[record.MESSAGES][-1]["delivery"] == "undelivered"
+    await town.logged(process, "delivery_reported", status="undelivered", people_told=True)
+
+
+async def test_a_customer_is_told_once_that_no_answer_will_come(town: Town) -> None:
+    await town.converse()
+    await town.serve(
+        REPLYD_WINDOW__QUIET_SECONDS="0.2",
+        REPLYD_TURN__MAX_ATTEMPTS="1",
+        REPLYD_TURN__APOLOGY_TEXT="Sorry, a colleague will answer you.",
+    )
+    town.openai.fail_next(9, status=500)
+    await town.twilio.receive(CUSTOMER, "hi")
+    (body,) = await town.handed_over(1)
+    assert body["handoff_reason"] == "failed"
+    assert "HTTP 500" in body["handoff_detail"]
+    assert [line.text for line in town.twilio.sent] == ["Sorry, a colleague will answer you."]
+    item = await town.settled(2)
+    assert item[record.FAILURE]["detail"] == body["handoff_detail"]
+
+
+async def test_a_newer_message_cancels_the_call_of_the_model(town: Town) -> None:
+    await town.converse()
+    process = await town.serve(REPLYD_WINDOW__QUIET_SECONDS="0.5")
+    town.openai.delay = 4
+    await town.twilio.receive(CUSTOMER, "one")
+    await town.logged(process, "model_asked")
+    await town.twilio.receive(CUSTOMER, "two")
+    await town.logged(process, "model_interrupted", reason="NewerMessages")
+    town.openai.delay = 0
+    await town.settled(3)
+    assert len(town.twilio.sent) == 1
+    assert len(town.openai.requests) == 2
 
 
 async def test_two_instances_answer_one_burst_once(town: Town) -> None:

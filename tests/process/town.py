@@ -190,6 +190,15 @@ class Town:
                     return item
                 await asyncio.sleep(0.05)
 
+    async def logged(self, process: Process, event: str, **fields: Any) -> dict[str, Any]:
+        """Waits for a log line of this event with these fields."""
+        async with asyncio.timeout(SECONDS):
+            while True:
+                for line in process.lines:
+                    if line.get("event") == event and fields.items() <= line.items():
+                        return line
+                await asyncio.sleep(0.05)
+
     async def handed_over(self, count: int) -> list[dict[str, Any]]:
         bodies: list[dict[str, Any]] = []
         async with asyncio.timeout(SECONDS):
