@@ -162,7 +162,9 @@ def intend_reply(
     that this one replaces; otherwise there must be none, or a request that arrives late would
     take back what has become of the turn since."""
     replaced: Condition = Missing((r.OUTBOX,)) if over is None else _is_about(over.turn_id)
-    terms = [_holds(token), *_pending_from(head), FLAG_DOWN, NOT_OPTED_OUT, replaced]
+    # An apology settles no message: only this tells that it has been committed.
+    afresh = Not(Compare((r.LAST_TURN,), "=", outbox.turn_id))
+    terms = [_holds(token), *_pending_from(head), FLAG_DOWN, NOT_OPTED_OUT, replaced, afresh]
     if seq is not None:
         terms.append(Compare((r.SEQ,), "=", seq))
     return _intend("intend_reply", All(tuple(terms)), outbox, expires_at)

@@ -240,6 +240,18 @@ async def test_intent_is_refused_when_its_turn_has_ended(store: ConversationStor
     assert isinstance(await store.apply(KEY, handoff), Refused)
 
 
+async def test_a_turn_that_is_committed_does_not_begin_again(store: ConversationStore) -> None:
+    """An apology's COMMIT leaves the lease and what is pending: its INTENT comes once more."""
+    await claimed(store)
+    apology = replace(outbox("apology-1", ()), kind="apology")
+    intend = steps.intend_reply("a", apology, NOW, head=message(1).sid, seq=None)
+    commit = steps.commit_apology("a", apology, apology.entries, NOW)
+    assert isinstance(await store.apply(KEY, intend), Applied)
+    assert isinstance(await store.apply(KEY, commit), Applied)
+    assert isinstance(await store.apply(KEY, intend), Refused)
+    assert isinstance(await store.apply(KEY, commit), Refused)
+
+
 async def test_intent_is_refused_for_the_flag_and_the_opt_out(store: ConversationStore) -> None:
     await claimed(store)
     intend = steps.intend_reply("a", outbox(), NOW, head="", seq=1)

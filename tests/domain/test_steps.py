@@ -242,8 +242,9 @@ def test_the_commit_of_an_apology_comes_after_the_history() -> None:
     assert isinstance(item.apply(steps.commit_apology("a", APOLOGY, ({},), NOW)), Applied)
     assert item[r.MESSAGES] == [{"role": "user"}, {}]
     # The table found the texts invalid: without them it still settles.
-    assert isinstance(item.apply(steps.intend_reply("a", APOLOGY, NOW, head="", seq=None)), Applied)
-    assert isinstance(item.apply(steps.commit_apology("a", APOLOGY, (), NOW)), Applied)
+    other = replace(APOLOGY, turn_id="apology-SM2")
+    assert isinstance(item.apply(steps.intend_reply("a", other, NOW, head="", seq=None)), Applied)
+    assert isinstance(item.apply(steps.commit_apology("a", other, (), NOW)), Applied)
     assert len(item[r.MESSAGES]) == 2
 
 
