@@ -134,14 +134,15 @@ class Backend:
 
     async def _work_the_desk(self) -> None:
         """What people's tools do: take messages from the handoff queue and show them, once."""
-        seen: set[str] = set()
+        seen: set[tuple[str, str, str]] = set()
         while True:
             try:
                 messages = await self._place.handoffs.receive()
                 for body in (json.loads(m.body) for m in messages):
-                    sid = body["message"]["sid"]
-                    if sid not in seen:
-                        seen.add(sid)
+                    detail = body.get("handoff_detail", "")
+                    key = (body["message"]["sid"], body["handoff_reason"], detail)
+                    if key not in seen:
+                        seen.add(key)
                         self._desk.insert(0, _on_the_desk(body))
                 del self._desk[_KEPT:]
                 if messages:

@@ -21,7 +21,7 @@ const REASONS = {
   ambiguous: "Send uncertain", too_old: "Waited too long", unknown_sender: "Unknown sender",
   lease_lost: "Another worker has it", drain: "replyd is stopping",
   openai: "OpenAI", twilio: "Twilio", dynamodb: "DynamoDB", sqs: "SQS",
-  already_settled: "Answered before",
+  already_settled: "Answered before", undelivered: "Not delivered",
 };
 const DELIVERY = { delivered: "delivered", read: "read", failed: "not delivered", undelivered: "not delivered" };
 
