@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -112,7 +113,7 @@ class Wires:
                 effect()
             elif fate == "ghost":
                 later = self.rng.choice(_GHOST_SECONDS) * self.rng.random()
-                self.loop.call_later(later, effect)
+                self.loop.call_later(later, _unheard, effect)
             result = effect()
         except ReplydError as refusal:
             self._note(conversation, what, fate, str(refusal))
@@ -158,6 +159,12 @@ class Wires:
             self.loop.call_later(left, self._raise, answer, failure)
         elif not answer.done():
             answer.set_exception(failure)
+
+
+def _unheard(effect: Callable[[], object]) -> None:
+    """Nobody waits for this answer."""
+    with suppress(ReplydError):
+        effect()
 
 
 _NOTHING_HAPPENS = frozenset(
