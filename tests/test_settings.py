@@ -257,6 +257,10 @@ def test_problems_of_the_environment(name: str, value: str, expected: str) -> No
             "turn.watchdog_seconds (50) and twilio.timeout_seconds (10) must together be shorter",
         ),
         (
+            {"TURN__GIVE_UP_AFTER_SECONDS": "82"},
+            "turn.give_up_after_seconds (82) must be longer than turn.lease_seconds, turn.clock_skew",
+        ),
+        (
             {"QUEUES__VISIBILITY_SECONDS": "61"},
             "queues.visibility_seconds (61) must be at most turn.lease_seconds (60)",
         ),
