@@ -77,7 +77,7 @@ class ModelAnswered:
 @dataclass(frozen=True, slots=True)
 class ModelInterrupted:
     """A call was cancelled because its answer would have been thrown away. `reason`:
-    NewerMessages, Silenced, LeaseLost."""
+    newer_messages, silenced, lease_lost."""
 
     key: ConversationKey
     sids: tuple[str, ...]

@@ -61,6 +61,12 @@ def accepted_parts(
     return sids
 
 
+def is_nobodys(listed: Sequence[SentMessage], *, since: int, known: Collection[str]) -> bool:
+    """Whether the list has a message that no turn knows: another tool's, or a part whose text was
+    changed on its way. Then a part that was not found may have been accepted all the same."""
+    return any(m.at >= since and m.sid not in known for m in listed)
+
+
 def _normalised(text: str) -> str:
     """What is left of a text when somebody else has stored it: spaces and forms may differ."""
     return " ".join(unicodedata.normalize("NFC", text).split())
@@ -95,7 +101,7 @@ def after_look(
     resend = policy.on_ambiguous == "resend"
     noted = with_sids(outbox, sids)
     if not certain and (given_up or not resend):
-        detail = "it cannot be read whether the reply was sent"
+        detail = "it cannot be told whether the reply was sent"
         return HandOver(AMBIGUOUS, taken, detail, noted)
     if given_up and not sids:
         return given_up

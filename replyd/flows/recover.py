@@ -73,7 +73,9 @@ async def _accepted(held: Turn, outbox: Outbox) -> tuple[dict[int, str], bool]:
         bench.failed("list", error)
         return known, False
     elsewhere = {str(m["message_id"]) for m in held.conversation.messages if m.get("message_id")}
-    return recovery.accepted_parts(outbox, listed, since=since, elsewhere=elsewhere), True
+    sids = recovery.accepted_parts(outbox, listed, since=since, elsewhere=elsewhere)
+    everybodys = elsewhere | set(sids.values())
+    return sids, not recovery.is_nobodys(listed, since=since, known=everybodys)
 
 
 def _given_up(held: Turn) -> effects.HandOver | None:

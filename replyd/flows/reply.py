@@ -43,7 +43,8 @@ class Reply:
                 case None:
                     continue
                 case turn.LeaseLost():
-                    held.ended("lease_lost")
+                    sent = len(held.account.reply_sids)
+                    held.ended("lease_lost", detail=f"after {sent} parts were sent")
                     return Retry()
                 case turn.Silenced(reason):
                     maybe = held.unsent if held.may_have_sent else None

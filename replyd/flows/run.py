@@ -17,6 +17,11 @@ _MAX_DRAFTS = 1_000
 _NO_NEWS = sys.maxsize
 
 Unwanted = turn.NewerMessages | turn.Silenced | turn.LeaseLost
+_WHY: dict[type[Unwanted], str] = {
+    turn.NewerMessages: "newer_messages",
+    turn.Silenced: "silenced",
+    turn.LeaseLost: "lease_lost",
+}
 
 
 class Drafts:
@@ -53,7 +58,7 @@ async def ask(held: Turn, drafts: Drafts) -> Draft | Unwanted:
         account.model_ms += now - started
         if not call.done():
             unwanted = watch.result()
-            reason = type(unwanted).__name__
+            reason = _WHY[type(unwanted)]
             bench.telemetry.emit(ModelInterrupted(held.key, held.sids, reason, now - started, now))
             return unwanted
         reply = call.result()

@@ -49,7 +49,7 @@ OPERATIONS: Final = frozenset({
     "receive", "adopt", "claim", "renew", "turn", "model", "arm", "send", "list", "apology",
     "commit", "delete", "hide", "roll_over", "report",
 })  # fmt: skip
-INTERRUPTIONS: Final = frozenset({"NewerMessages", "Silenced", "LeaseLost"})
+INTERRUPTIONS: Final = frozenset({"newer_messages", "silenced", "lease_lost"})
 RECONCILED: Final = frozenset(
     {"accepted", "resumed", "sent_again", "sent_again_unsure", "handed_over"}
 )

@@ -453,3 +453,10 @@ def test_after_a_look_the_history_has_exactly_what_was_accepted(
     noted = recovery.without_unsent(recovery.with_sids(of, sids))
     _, *parts = recovery.history_of(noted)
     assert [p["message_id"] for p in parts] == [sids[i] for i in sorted(sids)]
+
+
+def test_a_message_of_nobody_is_one_that_no_turn_knows_and_that_is_not_older() -> None:
+    listed = [SentMessage("SM1", "old", 1_000), SentMessage("SM2", "new", 2_000)]
+    assert recovery.is_nobodys(listed, since=2_000, known={"SM1"})
+    assert not recovery.is_nobodys(listed, since=2_000, known={"SM2"})
+    assert not recovery.is_nobodys(listed, since=3_000, known=())

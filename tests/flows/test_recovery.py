@@ -6,9 +6,10 @@ import pytest
 
 from replyd.domain import record
 from replyd.domain.events import SendReconciled, TurnEnded
+from replyd.domain.messages import OutboundPart
 from replyd.errors import Ambiguous, DependencyDown, Permanent, Temporary
 from replyd.ports import ModelRequest
-from tests.support.world import KEY, World, message
+from tests.support.world import ACCOUNT, BUSINESS, CUSTOMER, KEY, World, message
 
 UNCLEAR = Ambiguous("twilio", "no answer in time")
 # `twilio.timeout_seconds` is 10, and the grace twice that.
@@ -216,6 +217,25 @@ async def test_a_list_that_can_never_be_read_and_resend() -> None:
     assert texts(world) == ["You said: message 1"]
     assert reconciled(world) == [(0, 1, "sent_again_unsure")]
     assert world.outcomes() == ["replied"]
+
+
+@pytest.mark.parametrize("accepted", [True, False], ids=["accepted", "dropped"])
+async def test_a_message_that_nobody_knows_may_be_the_reply(accepted: bool) -> None:
+    """Another tool's, or ours with its text changed on the way: never sent on a guess."""
+    world = World()
+    world.converse()
+    world.channel.failures, world.channel.arrivals = [UNCLEAR], [0 if accepted else None]
+    async with world.running() as worker:
+        await worker.accept(message(1))
+        await asyncio.sleep(8)
+        other = OutboundPart(ACCOUNT, f"whatsapp:{BUSINESS}", f"whatsapp:{CUSTOMER}", "Our offer")
+        await world.channel.send(other)
+        await asyncio.sleep(10 + GRACE)
+    reasons = [b["handoff_reason"] for b in world.handed_over()]
+    if accepted:
+        assert (reasons, texts(world)) == ([], ["You said: message 1", "Our offer"])
+    else:
+        assert (reasons, texts(world)) == (["ambiguous"], ["Our offer"])
 
 
 async def test_an_outage_of_the_channel_ends_at_people() -> None:

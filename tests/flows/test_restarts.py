@@ -20,7 +20,7 @@ async def test_a_newer_message_in_this_process_ends_the_call() -> None:
         await worker.accept(message(2))
         await asyncio.sleep(1)
         (event,) = world.events(ModelInterrupted)
-        assert event.reason == "NewerMessages"
+        assert event.reason == "newer_messages"
         assert len(world.model.requests) == 1
         await asyncio.sleep(2)
         assert len(world.model.requests) == 2
@@ -78,7 +78,7 @@ async def test_a_renewal_shows_what_other_processes_took() -> None:
         other = second if first.buffer.running else first
         await other.accept(message(2))
         await asyncio.sleep(18)
-        assert [e.reason for e in world.events(ModelInterrupted)] == ["NewerMessages"]
+        assert [e.reason for e in world.events(ModelInterrupted)] == ["newer_messages"]
         await asyncio.sleep(40)
     assert len(world.channel.accepted) == 1
     assert [role for role, _ in world.history()] == ["user", "user", "assistant"]
@@ -93,7 +93,7 @@ async def test_people_who_take_over_end_the_call() -> None:
         await asyncio.sleep(4)
         world.item()[record.HANDOFF] = True
         await asyncio.sleep(16)
-        assert [e.reason for e in world.events(ModelInterrupted)] == ["Silenced"]
+        assert [e.reason for e in world.events(ModelInterrupted)] == ["silenced"]
         assert [b["handoff_reason"] for b in world.handed_over()] == ["requested"]
     assert world.channel.accepted == []
 
@@ -111,7 +111,7 @@ async def test_a_worker_that_lost_its_lease_stops_asking() -> None:
             "expires_at": world.clock.now() + 30_000,
         }
         await asyncio.sleep(16)
-        assert [e.reason for e in world.events(ModelInterrupted)] == ["LeaseLost"]
+        assert [e.reason for e in world.events(ModelInterrupted)] == ["lease_lost"]
         world.model.seconds = 1
         await asyncio.sleep(90)
     assert len(world.channel.accepted) == 1

@@ -154,7 +154,7 @@ async def test_a_newer_message_cancels_the_call_of_the_model(town: Town) -> None
     await town.twilio.receive(CUSTOMER, "one")
     await town.logged(process, "model_asked")
     await town.twilio.receive(CUSTOMER, "two")
-    await town.logged(process, "model_interrupted", reason="NewerMessages")
+    await town.logged(process, "model_interrupted", reason="newer_messages")
     town.openai.delay = 0
     await town.settled(3)
     assert len(town.twilio.sent) == 1

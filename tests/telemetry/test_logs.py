@@ -42,7 +42,7 @@ EVENTS: list[Event] = [
     TurnClaimed(KEY, "c-1", SIDS, 1, 5000, 6000),
     ModelAsked(KEY, SIDS, 6000),
     ModelAnswered(KEY, SIDS, "gpt-6-luna", 900, 120, 30, 7000),
-    ModelInterrupted(KEY, SIDS, "NewerMessages", 300, 7000),
+    ModelInterrupted(KEY, SIDS, "newer_messages", 300, 7000),
     PartSent(KEY, SIDS, 1, 1, "SM9", 80, 7100),
     SendReconciled(KEY, "c-1", "t-1", 2, 1, "resumed", 7150),
     TurnEnded(KEY, "c-1", NUMBER, "replied", 7200, turn_id="t-1", sids=SIDS, reply_sids=("SM9",)),

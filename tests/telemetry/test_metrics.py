@@ -104,9 +104,9 @@ def accepted(*, again: bool = False) -> MessageAccepted:
             1,
         ),
         (
-            ModelInterrupted(KEY, ("SM1",), "NewerMessages", 300, 1),
+            ModelInterrupted(KEY, ("SM1",), "newer_messages", 300, 1),
             "replyd_model_calls_cancelled_total",
-            {"reason": "NewerMessages"},
+            {"reason": "newer_messages"},
             1,
         ),
         (
