@@ -41,7 +41,8 @@ class TellPeople:
         if message is None:
             message = _from_history(entry, conversation, params)
         # From the record, so that a repeated body has the same words.
-        reason = self._explain(str(found.entry.get("delivery_error", "")))
+        code = found.entry.get("delivery_error") or first_value(params, "ErrorCode")
+        reason = self._explain(str(code))
         body = self._codec.encode(
             key=part.key,
             seq=pending.seq if pending else _settled_seq(conversation, part.turn_id),

@@ -85,10 +85,16 @@ class TrackDelivery:
         raise Busy("dynamodb", "the record kept changing under a delivery report")
 
     async def _tell_once(self, part: Part, item: Item, params: Params) -> bool:
-        found = find(item, part)
-        if found is None or found.entry.get(delivery.PEOPLE_TOLD):
+        if not item:
+            return False
+        # A part that the record does not have has left it for the archive, or its COMMIT could not
+        # take texts. The callback is signed, and its URL is ours: people learn of it all the same.
+        found = find(item, part) or Found({})
+        if found.entry.get(delivery.PEOPLE_TOLD):
             return False
         await self._tell(part, found, item, params)
+        if not found.entry:
+            return True
         try:
             await self._mark(part, found)
         except DependencyError as error:

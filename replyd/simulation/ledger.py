@@ -1,7 +1,6 @@
 """The oracle's own books: what customers sent, what happened, and what broke as it happened."""
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -10,6 +9,7 @@ from replyd.domain import record as r
 from replyd.domain.expressions import Step
 from replyd.domain.messages import ConversationKey
 from replyd.domain.turn import UNDELIVERED
+from replyd.simulation.failures import Failures
 from replyd.simulation.table import Item
 from replyd.simulation.vendors import APOLOGY, Accepted, Said, said
 
@@ -18,7 +18,6 @@ _HOLDERS_STEPS = frozenset(
 )
 # Leases are in whole milliseconds.
 _ROUNDING_SECONDS = 0.005
-_PART_SID = re.compile(r"reply (\w+) was not delivered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +71,12 @@ class Ledger:
         self.settled: dict[str, float] = {}
         self.answered: dict[str, Said] = {}
         self.texts: dict[str, str] = {}
+        # Whether the table refuses texts, and those that were settled without a record.
+        self.may_go_unrecorded = False
+        self.unrecorded: set[str] = set()
         # The turns of apologies that were accepted, and their conversations.
         self.apologies: dict[str, str] = {}
-        # By the SID of the part: what it said, those reported as failed, those people know of.
-        self.parts: dict[str, Accepted] = {}
-        self.failed: set[str] = set()
-        self.told: set[str] = set()
+        self.failures = Failures(self.broke)
         self.handed: dict[str, list[str]] = {}
         self.intended: dict[str, Intended] = {}
         self.deliveries: dict[str, list[tuple[float, str]]] = {}
@@ -175,12 +174,11 @@ class Ledger:
         had, left = _sids(before), _sids(after)
         gone = had[: len(had) - len(left)]
         entries = _added(before, after)
-        written = [e["message_id"] for e in entries if e.get("role") == "user"]
-        if written != gone:
-            self.broke("P2", name, who, f"settled {short(gone)} but recorded {short(written)}")
-        for report in (before.get(r.OUTBOX, {}).get("delivery") or {}).values():
-            if not any(report.items() <= e.items() for e in entries):
-                self.broke("P2", name, who, f"a report on {report['message_id']} was lost")
+        if not entries and self.may_go_unrecorded:
+            self.unrecorded.update(e["content"] for e in before[r.OUTBOX]["entries"])
+            self.failures.unrecorded |= self.unrecorded
+        else:
+            self._recorded(name, who, before[r.OUTBOX], entries, gone)
         expected = books.staged[books.settled : books.settled + len(gone)]
         if gone != expected:
             self.broke("P3", name, who, f"settled {short(gone)} before {short(expected)}")
@@ -193,12 +191,22 @@ class Ledger:
             if sid not in self.answered and sid not in self.handed:
                 self.broke("P1", name, who, f"{short([sid])} settled, nobody answered or got it")
 
+    def _recorded(
+        self, name: str, who: str, outbox: Item, entries: list[Item], gone: list[str]
+    ) -> None:
+        written = [e["message_id"] for e in entries if e.get("role") == "user"]
+        if written != gone:
+            self.broke("P2", name, who, f"settled {short(gone)} but recorded {short(written)}")
+        for report in (outbox.get("delivery") or {}).values():
+            if not any(report.items() <= e.items() for e in entries):
+                self.broke("P2", name, who, f"a report on {report['message_id']} was lost")
+
     # --- effects -------------------------------------------------------------------------------
 
     def accepted(self, effect: Accepted, item: Item | None) -> None:
         """The channel took a part; `item` is the conversation's item at that instant."""
         name, who = effect.conversation, effect.who
-        self.parts[effect.sid] = effect
+        self.failures.sent(effect)
         if effect.part.text == APOLOGY:
             self._apologised(effect)
             return
@@ -261,7 +269,7 @@ class Ledger:
             key = ConversationKey(data["key"][r.RECIPIENT_TEL], data["key"][r.CONVERSATION_ID])
             name, sid, reason = key.sort, data["message"]["sid"], data["handoff_reason"]
             if reason == UNDELIVERED:
-                self._told_of_failure(name, who, sid, data["handoff_detail"])
+                self.failures.told_of(name, who, sid, data["handoff_detail"])
                 continue
             outbox = (items.get(key) or {}).get(r.OUTBOX) or {}
             self.handed.setdefault(sid, []).append(reason)
@@ -270,29 +278,6 @@ class Ledger:
                 self.broke("P3", name, who, f"{short([sid])} given to people outside its turn")
             if reason != "ambiguous" and sid in self.answered.keys() - self.excused:
                 self.broke("P2", name, who, f"{short([sid])} answered, given to people: {reason}")
-
-    # --- parts that were not delivered ---------------------------------------------------------
-
-    def part_failed(self, part_sid: str) -> None:
-        """The channel reports that this part was not delivered."""
-        self.failed.add(part_sid)
-
-    def failure_acknowledged(self, part_sid: str, who: str) -> None:
-        """A report of that got its 204: it will not come again."""
-        if part_sid not in self.told:
-            name = self.parts[part_sid].conversation
-            self.broke("P1", name, who, f"204 for the failure of {part_sid}, people know nothing")
-
-    def _told_of_failure(self, name: str, who: str, sid: str, detail: str) -> None:
-        found = _PART_SID.match(detail)
-        part_sid = found[1] if found else ""
-        if part_sid not in self.failed:
-            self.broke("P1", name, who, f"people were told of {part_sid}, which did not fail")
-            return
-        words = said(self.parts[part_sid].part.text)
-        if self.parts[part_sid].conversation != name or (words and words.sids[-1] != sid):
-            self.broke("P1", name, who, f"people got {short([sid])} for {part_sid}")
-        self.told.add(part_sid)
 
 
 def _silence(item: Item) -> str:

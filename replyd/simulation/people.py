@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # The channel gives up waiting for a webhook's answer.
 _PATIENCE_SECONDS = 15.0
 _DELIVERIES = 4
+# The share of messages that are too long for the record and lie in an item of their own.
+_LONG = 0.02
 
 
 class Customer:
@@ -47,6 +49,8 @@ class Customer:
         sid = sid_of(number)
         params = {"MessageSid": sid, "AccountSid": ACCOUNT}
         words = self._rng.choice(("where is it?", "no, I meant the other one", "hello"))
+        if self._rng.random() < _LONG:
+            words = "so much to say " * 600
         return InboundMessage(
             sid=sid,
             sender=f"whatsapp:{self._key.partition}",
@@ -60,7 +64,7 @@ class Customer:
         """The channel's part: a webhook that gets no 200 is repeated a few times."""
         rng, world = self._rng, self._world
         world.ledger.customer_sent(message.sid)
-        world.trace.note("customer", self._key.sort, f"writes {message.body!r}")
+        world.trace.note("customer", self._key.sort, f"writes {message.body[:40]!r}")
         if world.foreign and rng.random() < 0.2:
             self._queue_directly(message)
             return
@@ -72,7 +76,7 @@ class Customer:
                 return
             if attempt < _DELIVERIES - 1:
                 await asyncio.sleep(rng.choice((0.2, 5, 20)) * rng.random())
-        world.trace.note("channel", self._key.sort, f"gives {message.body!r} up")
+        world.trace.note("channel", self._key.sort, f"gives {message.body[:40]!r} up")
 
     async def _post(self, message: InboundMessage) -> bool:
         world = self._world
@@ -95,7 +99,7 @@ class Customer:
         if wires is None or wires.is_cut:
             return
         status = "200" if accepted else "503"
-        self._world.trace.note(name, self._key.sort, f"{status} for {message.body!r}")
+        self._world.trace.note(name, self._key.sort, f"{status} for {message.body[:40]!r}")
         if accepted:
             self._world.ledger.acknowledged(message.sid)
         if not answer.done():
@@ -105,7 +109,7 @@ class Customer:
         """Another webhook handler, which knows nothing of STAGE, answered 200."""
         self._world.queue.send(json.dumps({"version": 1, "message": message.as_dict()}), 0)
         self._world.ledger.acknowledged(message.sid)
-        self._world.trace.note("other", self._key.sort, f"queues {message.body!r} as it is")
+        self._world.trace.note("other", self._key.sort, f"queues {message.body[:40]!r} as it is")
 
 
 async def take_over(world: "World", key: ConversationKey, rng: random.Random) -> None:
@@ -152,14 +156,14 @@ async def _tell(world: "World", part: Accepted, state: str) -> bool:
     if (instance := world.any_up()) is None:
         return False
     if state in NOT_DELIVERED:
-        world.ledger.part_failed(part.sid)
+        world.ledger.failures.reported(part.sid)
     params = {"MessageSid": part.sid, "MessageStatus": state, "AccountSid": ACCOUNT}
     wires = instance.wires
     accepted = await instance.status(params, dict(part.query))
     if wires is None or wires.is_cut or not accepted:
         return False
     if state in NOT_DELIVERED:
-        world.ledger.failure_acknowledged(part.sid, instance.name)
+        world.ledger.failures.acknowledged(part.sid, instance.name)
     return True
 
 

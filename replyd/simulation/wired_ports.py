@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from replyd.domain import record as r
 from replyd.domain.expressions import Step, StepResult
 from replyd.domain.messages import (
     ConversationKey,
@@ -34,11 +35,16 @@ class WiredStore:
         )
 
     async def apply(self, key: ConversationKey, step: Step) -> StepResult:
-        return await self._wires.call(
+        wires, fate = self._wires, "?"
+        if step.name == "commit" and any(a.path == (r.MESSAGES,) for a in step.actions):
+            refused = wires.weather.fate("texts", wires.rng, wires.loop.time(), wires.name)
+            fate = "permanent" if refused else fate
+        return await wires.call(
             "store",
-            lambda: self._table.apply_now(self._wires.name, key, step),
+            lambda: self._table.apply_now(wires.name, key, step),
             step.name.upper(),
             key.sort,
+            fate,
         )
 
     async def read(self, key: ConversationKey) -> dict[str, Any] | None:

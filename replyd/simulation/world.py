@@ -104,6 +104,7 @@ class World:
             LoopClock(skew_ms=rng.randint(-_SKEW_MS, _SKEW_MS)) for _ in range(self.workers)
         ]
         self.ledger = Ledger(self._loop.time, self._offset)
+        self.ledger.may_go_unrecorded = self.weather.rates["texts"] > 0
         self.table = Table(self.ledger.stepped)
         self.queue = Queue(
             self._loop,

@@ -106,13 +106,30 @@ async def test_a_report_of_nobody_is_counted_and_changes_nothing() -> None:
     async with world.running() as worker:
         before = dict(world.item())
         await report(worker, "no-such-turn")
-        await report(worker, "no-such-turn", "failed")
         await report(worker, "", entry=-1)
         await worker.track({"MessageSid": SID, "MessageStatus": "failed"}, {})
+        gone = {"p": "+15550000000", "s": "c-9", "turn": "t", "entry": "1"}
+        await worker.track({"MessageSid": SID, "MessageStatus": "failed"}, gone)
     assert world.item() == before
     reports = world.events(DeliveryReported)
     assert [(e.recorded, e.people_told) for e in reports] == [(False, False)] * 4
     assert world.handed_over() == []
+
+
+async def test_a_failure_of_a_part_that_the_record_does_not_have() -> None:
+    """It is in the archive, or its COMMIT could not take texts: people are told all the same."""
+    world = recording()
+    async with world.running() as worker:
+        await replied(worker)
+        world.item()[record.MESSAGES] = []
+        before = dict(world.item())
+        await report(worker, "settled-without-texts", "failed")
+    assert world.item() == before
+    (body,) = world.handed_over()
+    assert body["handoff_reason"] == "undelivered"
+    assert SID in body["handoff_detail"]
+    (told,) = world.events(DeliveryReported)
+    assert (told.recorded, told.people_told) == (False, True)
 
 
 # --- people hear of what was not delivered -------------------------------------------------------
