@@ -951,6 +951,13 @@ async def test_a_usable_account_passes(make: Make) -> None:
     await make().check_account(ACCOUNT)
 
 
+async def test_check_says_that_messages_may_not_be_read(twilio: TwilioDouble, make: Make) -> None:
+    twilio.fail_list_next(status=403, code=70001)
+    refused = await failure(make().check_account(ACCOUNT))
+    assert isinstance(refused, DependencyDown)
+    assert "may not read messages" in refused.reason
+
+
 async def test_check_says_what_to_change(twilio: TwilioDouble, make: Make) -> None:
     refused = await failure(make(accounts={ACCOUNT: ["wrong"]}).check_account(ACCOUNT))
     unknown = await failure(make().check_account("AC" + "9" * 32))

@@ -92,26 +92,22 @@ class TwilioChannel:
         return await listing.read_since(read, account_sid, sender, recipient, since)
 
     async def check_account(self, account_sid: str) -> None:
-        """Read the account, https://www.twilio.com/docs/iam/api/account, sending nothing.
+        """Read the account, https://www.twilio.com/docs/iam/api/account, and a page of its
+        messages, on which it rests that an unclear send is neither lost nor repeated; sends
+        nothing.
 
         Raises DependencyDown with what to change, or when Twilio cannot be reached."""
+        deadline = self._deadline()
         try:
-            answer = await self._exchange.call(
-                "GET",
-                f"/2010-04-01/Accounts/{account_sid}.json",
-                account_sid,
-                deadline=self._deadline(),
+            answer = await self._read(
+                account_sid, deadline, f"/2010-04-01/Accounts/{account_sid}.json"
             )
-            if answer.status != 200:
-                raise failures.from_answer(answer.status, answer.code, answer.delay)
+            state = answer.get("status")
+            if state == "active":
+                messages = f"{listing.messages_path(account_sid)}?PageSize=1"
+                await self._read(account_sid, deadline, messages)
         except DependencyError as error:
-            reason = (
-                f"no answer to a check ({error.code})"
-                if isinstance(error, Ambiguous)
-                else error.reason
-            )
-            raise DependencyDown(failures.NAME, reason, code=error.code) from None
-        state = answer.body.get("status")
+            raise DependencyDown(failures.NAME, error.reason, code=error.code) from None
         if state != "active":
             shown = state if state in ("suspended", "closed") else "unknown"
             raise DependencyDown(failures.NAME, f"the account's status is {shown}, not active")

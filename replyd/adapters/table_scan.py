@@ -1,0 +1,84 @@
+"""Reading the whole table, for operators: what no key or index can find."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from replyd.adapters import aws
+from replyd.adapters.attribute_values import deserialize
+from replyd.adapters.dynamodb import TableLayout
+from replyd.domain.history import archive_name
+from replyd.domain.messages import ConversationKey
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Up to 1 MB of items. `units`: the read capacity that it has cost."""
+
+    items: tuple[tuple[ConversationKey, Item], ...]
+    units: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TableSize:
+    """As DynamoDB counts it every six hours or so."""
+
+    items: int
+    size_bytes: int
+
+
+class TableScan:
+    """`client` is an aiobotocore DynamoDB client. Every method raises Temporary, Busy,
+    DependencyDown or Permanent."""
+
+    def __init__(self, client: Any, layout: TableLayout) -> None:
+        self._client = client
+        self._layout = layout
+
+    async def size(self) -> TableSize:
+        answer = await aws.call(
+            "dynamodb", lambda: self._client.describe_table(TableName=self._layout.table)
+        )
+        table = answer["Table"]
+        return TableSize(int(table.get("ItemCount", 0)), int(table.get("TableSizeBytes", 0)))
+
+    def pages(self) -> AsyncIterator[Page]:
+        """Every item, in no order, eventually consistent, which costs half."""
+        return self._all(self._client.scan, {})
+
+    def archive(self, conversation_id: str) -> AsyncIterator[Page]:
+        """The archive items of a conversation, oldest first. A table without a sort key has to be
+        scanned for them."""
+        name, partition = archive_name(conversation_id), self._layout.partition_key
+        wanted: dict[str, Any] = {
+            "ExpressionAttributeNames": {"#p": partition},
+            "ExpressionAttributeValues": {":p": {"S": name}},
+        }
+        if self._layout.sort_key:
+            wanted["KeyConditionExpression"] = "#p = :p"
+            return self._all(self._client.query, wanted)
+        wanted["ExpressionAttributeValues"][":p"]["S"] += "#"
+        wanted["FilterExpression"] = "begins_with(#p, :p)"
+        return self._all(self._client.scan, wanted)
+
+    async def _all(self, operation: Any, arguments: Mapping[str, Any]) -> AsyncIterator[Page]:
+        request = {
+            "TableName": self._layout.table,
+            "ReturnConsumedCapacity": "TOTAL",
+            **arguments,
+        }
+        while True:
+            answer = await aws.call("dynamodb", partial(operation, **request))
+            capacity = answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0)
+            plain = [{n: deserialize(v) for n, v in i.items()} for i in answer["Items"]]
+            yield Page(tuple((self._key_of(item), item) for item in plain), float(capacity))
+            if "LastEvaluatedKey" not in answer:
+                return
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def _key_of(self, item: Item) -> ConversationKey:
+        sort = str(item[self._layout.sort_key]) if self._layout.sort_key else ""
+        return ConversationKey(str(item[self._layout.partition_key]), sort)
