@@ -12,9 +12,11 @@ import aiohttp
 
 from replyd import __version__
 from replyd.adapters import aws, openai
+from replyd.adapters.dead_letters import DeadLetters
 from replyd.adapters.dynamodb import DynamoStore, TableLayout
 from replyd.adapters.sqs import SqsHandoffs, SqsWakeups
 from replyd.adapters.system import SystemClock, SystemIds
+from replyd.adapters.table_scan import TableScan
 from replyd.adapters.twilio import TwilioChannel
 from replyd.adapters.twilio.failures import delivery_failure
 from replyd.domain.callback import status_callback
@@ -23,6 +25,7 @@ from replyd.domain.routing import OptOutWords, UnknownSenderPolicy
 from replyd.domain.turn import TurnPolicy
 from replyd.domain.wakeup import BodyCodec
 from replyd.domain.window import WindowPolicy
+from replyd.errors import ConfigError
 from replyd.flows.accept_message import AcceptMessage
 from replyd.flows.answer_conversation import AnswerConversation
 from replyd.flows.tell_people import TellPeople
@@ -34,6 +37,7 @@ from replyd.ports import (
     ConversationStore,
     HandoffQueue,
     Ids,
+    LocalBuffer,
     ReplyModel,
     Telemetry,
     WakeupQueue,
@@ -41,8 +45,11 @@ from replyd.ports import (
 from replyd.runtime.buffer import Buffer
 from replyd.runtime.consumer import Consumer
 from replyd.runtime.health import Health
+from replyd.runtime.no_buffer import NoBuffer
 from replyd.runtime.ops_server import OpsServer
+from replyd.runtime.progress import REQUEST_SECONDS, Progress
 from replyd.runtime.supervisor import Supervisor
+from replyd.runtime.systemd import ServiceManager
 from replyd.runtime.webhook_server import WebhookServer
 from replyd.settings import Settings
 from replyd.telemetry import Fanout
@@ -77,12 +84,13 @@ class Daemon:
     track: TrackDelivery
     buffer: Buffer
     consumers: tuple[Consumer, ...]
+    progress: Progress
 
 
 def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
     """Wire the flows and the runtime to these parts."""
-    window = _window(settings)
-    codec = BodyCodec(settings.conversations.partition_key, settings.conversations.sort_key)
+    window, policy = policies(settings)
+    codec = body_codec(settings)
     answer = AnswerConversation(
         Workbench(
             store=parts.store,
@@ -94,7 +102,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
             telemetry=telemetry,
             codec=codec,
             window=window,
-            policy=_policy(settings),
+            policy=policy,
             owner=parts.owner,
             send_margin_seconds=settings.watchdog_seconds + settings.twilio.timeout_seconds,
             grace_seconds=settings.grace_seconds,
@@ -108,24 +116,28 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
             bodies=settings.logging.bodies,
         )
     )
+    progress = Progress(parts.clock.elapsed)
     buffer = Buffer(
         answer=answer,
         wakeups=parts.wakeups,
         clock=parts.clock,
         ids=parts.ids,
         telemetry=telemetry,
+        progress=progress,
         concurrency=settings.turn.concurrency,
         max_held=settings.turn.max_held,
         visibility_seconds=settings.visibility_seconds,
         heartbeat_seconds=settings.heartbeat_seconds,
     )
+    role = settings.server.role
+    local: LocalBuffer = NoBuffer() if role == "webhook" else buffer
     accept = AcceptMessage(
         store=parts.store,
         wakeups=parts.wakeups,
         channel=parts.channel,
         clock=parts.clock,
         telemetry=telemetry,
-        buffer=buffer,
+        buffer=local,
         window=window,
         codec=codec,
         words=OptOutWords(settings.opt_out.stop_words, settings.opt_out.start_words),
@@ -144,8 +156,10 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
             accept=accept,
             ids=parts.ids,
             telemetry=telemetry,
+            progress=progress,
+            poll_seconds=aws.TRIES * settings.queues.wait_seconds + REQUEST_SECONDS,
         )
-        for _ in range(settings.queues.receivers)
+        for _ in range(0 if role == "webhook" else settings.queues.receivers)
     )
     track = TrackDelivery(
         parts.store,
@@ -160,14 +174,23 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
         telemetry,
         frozenset(settings.delivery.record),
     )
-    return Daemon(accept, answer, track, buffer, consumers)
+    return Daemon(accept, answer, track, buffer, consumers, progress)
 
 
 @asynccontextmanager
 async def supervisor(
-    settings: Settings, *, sinks: Sequence[Telemetry] = ()
+    settings: Settings,
+    *,
+    sinks: Sequence[Telemetry] = (),
+    manager: ServiceManager = ServiceManager(),  # noqa: B008 - frozen
 ) -> AsyncIterator[Supervisor]:
-    """The whole process, ready to run. `sinks` get every event, beside log and metrics."""
+    """The whole process, ready to run. `sinks` get every event, beside log and metrics. Raises
+    ConfigError for a socket of `manager` that the role has no use for."""
+    role = settings.server.role
+    if role == "worker" and manager.webhook_sockets:
+        raise ConfigError(
+            ['server.role is "worker" and systemd hands over a socket for webhooks: disable it']
+        )
     async with AsyncExitStack() as stack:
         clock = SystemClock()
         store = DynamoStore(await _client(stack, settings, "dynamodb"), _layout(settings))
@@ -216,6 +239,8 @@ async def supervisor(
             max_inflight=settings.server.max_inflight,
             header_timeout_seconds=settings.server.header_timeout_seconds,
             body_timeout_seconds=settings.server.body_timeout_seconds,
+            reuse_port=settings.server.reuse_port,
+            sockets=manager.webhook_sockets,
         )
         metrics.watch(
             requests_in_flight=lambda: webhooks.inflight,
@@ -229,10 +254,14 @@ async def supervisor(
                 render=metrics.render,
                 host=settings.ops.host,
                 port=settings.ops.port,
+                sockets=manager.ops_sockets,
             ),
             consumers=wired.consumers,
             buffer=wired.buffer,
             health=health,
+            progress=wired.progress,
+            manager=manager,
+            takes_webhooks=role != "worker",
             drain_seconds=settings.server.drain_seconds,
             watchdog_seconds=settings.watchdog_seconds,
         )
@@ -243,6 +272,19 @@ async def store(settings: Settings) -> AsyncIterator[DynamoStore]:
     """The table alone, for commands that look at conversations or change them."""
     async with AsyncExitStack() as stack:
         yield DynamoStore(await _client(stack, settings, "dynamodb"), _layout(settings))
+
+
+@asynccontextmanager
+async def table_scan(settings: Settings) -> AsyncIterator[TableScan]:
+    """The table as a whole, for commands that look for what has no key."""
+    async with AsyncExitStack() as stack:
+        yield TableScan(await _client(stack, settings, "dynamodb"), _layout(settings))
+
+
+@asynccontextmanager
+async def dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
+    async with AsyncExitStack() as stack:
+        yield DeadLetters(await _client(stack, settings, "sqs"))
 
 
 @asynccontextmanager
@@ -291,6 +333,16 @@ async def _client(stack: AsyncExitStack, settings: Settings, service: str) -> An
 def _layout(settings: Settings) -> TableLayout:
     c = settings.conversations
     return TableLayout(c.table, c.partition_key, c.sort_key, c.lookup_index, c.lookup_key)
+
+
+def policies(settings: Settings) -> tuple[WindowPolicy, TurnPolicy]:
+    """By which workers with these settings decide."""
+    return _window(settings), _policy(settings)
+
+
+def body_codec(settings: Settings) -> BodyCodec:
+    """Of the bodies on both queues."""
+    return BodyCodec(settings.conversations.partition_key, settings.conversations.sort_key)
 
 
 def _window(settings: Settings) -> WindowPolicy:

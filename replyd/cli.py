@@ -6,15 +6,21 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from operator import attrgetter
 from pathlib import Path
 
 from rich.console import Console
 
 from replyd import __version__, bootstrap, provision
 from replyd.adapters.provisioning import open_provisioning
+from replyd.adapters.system import SystemClock
 from replyd.errors import ConfigError, ReplydError
+from replyd.operate import commands as operate
+from replyd.operate.desk import Desk
+from replyd.operate.dlq import HANDOFF, REPLIES, Morgue
+from replyd.runtime.systemd import ServiceManager
 from replyd.settings import Settings, load
 from replyd.telemetry import logs
 
@@ -52,14 +58,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="replyd",
         description="Answers WhatsApp replies: Twilio webhooks in, one good AI answer out.",
-        epilog="Exit codes: 0 done, 2 wrong usage, 69 a dependency is unavailable, 70 a bug, "
-        "78 a setting is missing or wrong.",
+        epilog="Exit codes: 0 done, 1 nothing found, 2 wrong usage, 69 a dependency is "
+        "unavailable, 70 a bug, 78 a setting is missing or wrong.",
     )
     parser.add_argument("--version", action="version", version=f"replyd {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     serve = commands.add_parser(
         "serve", help="take webhooks and answer them", description="Run until SIGTERM, then drain."
+    )
+    serve.add_argument(
+        "--role",
+        choices=("all", "webhook", "worker"),
+        help="take webhooks, run turns, or both: the setting server.role (default all)",
     )
     _add_settings(serve)
     serve.set_defaults(run=_serve)
@@ -124,6 +135,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_settings(healthcheck)
     healthcheck.set_defaults(run=_healthcheck)
+
+    operate.add_to(commands, add_settings=_add_settings, open_desk=_desk, open_morgue=_morgue)
     return parser
 
 
@@ -162,12 +175,15 @@ def _settings(arguments: argparse.Namespace, *, require_serving: bool = True) ->
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    if arguments.role:
+        arguments.set.append(("server.role", arguments.role))
     settings = _settings(arguments)
+    manager = ServiceManager.from_environment(os.environ)
     log = settings.logging
     logs.configure(log.level, log.format, bodies=log.bodies)
 
     async def serve() -> None:
-        async with bootstrap.supervisor(settings) as supervisor:
+        async with bootstrap.supervisor(settings, manager=manager) as supervisor:
             supervisor.stop_on_signals()
             await supervisor.run()
 
@@ -252,6 +268,38 @@ def _healthcheck(arguments: argparse.Namespace) -> int:
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         print(f"{url} does not answer: {getattr(error, 'reason', error)}", file=sys.stderr)
         return UNAVAILABLE
+
+
+@asynccontextmanager
+async def _desk(arguments: argparse.Namespace) -> AsyncIterator[Desk]:
+    settings = _settings(arguments, require_serving=False)
+    _require(settings, "conversations.table")
+    async with bootstrap.store(settings) as store, bootstrap.table_scan(settings) as table:
+        window, policy = bootstrap.policies(settings)
+        yield Desk(
+            store=store,
+            table=table,
+            now=SystemClock().now,
+            window=window,
+            policy=policy,
+            grace_ms=round(settings.grace_seconds * 1000),
+            address_attribute=settings.conversations.address_attribute,
+        )
+
+
+@asynccontextmanager
+async def _morgue(arguments: argparse.Namespace) -> AsyncIterator[Morgue]:
+    settings = _settings(arguments, require_serving=False)
+    _require(settings, "queues.replies_url", "queues.handoff_url")
+    urls = {REPLIES: settings.queues.replies_url, HANDOFF: settings.queues.handoff_url}
+    async with bootstrap.dead_letters(settings) as queues:
+        yield Morgue(queues, urls, bootstrap.body_codec(settings), SystemClock().now)
+
+
+def _require(settings: Settings, *names: str) -> None:
+    missing = [n for n in names if not attrgetter(n)(settings)]
+    if missing:
+        raise ConfigError([f"{n} is missing: set it as for `replyd serve`" for n in missing])
 
 
 def _print(table: object) -> None:

@@ -1,5 +1,7 @@
 """The command line itself; what the commands do is tested where they do it."""
 
+from pathlib import Path
+
 import pytest
 
 from replyd import __version__
@@ -14,6 +16,11 @@ from replyd.cli import main
         ["serve", "--set", "window.quiet_seconds"],
         ["serve", "--set", "quiet_seconds=3"],
         ["demo", "--port", "many"],
+        ["conversation"],
+        ["conversation", "show", "not#an address"],
+        ["explain", "not a sid"],
+        ["dlq", "show", "other"],
+        ["dlq", "show", "--limit", "few"],
     ],
 )
 def test_wrong_usage_exits_2_and_says_how(
@@ -25,10 +32,16 @@ def test_wrong_usage_exits_2_and_says_how(
     assert "usage: replyd" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["serve", "demo", "init", "check", "healthcheck"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("serve", "demo", "init", "check", "healthcheck", "conversation show", "explain"),
+        *("dlq list", "dlq show", "dlq redrive", "dlq purge"),
+    ],
+)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     assert stopped.value.code == 0
     assert f"usage: replyd {command}" in capsys.readouterr().out
 
@@ -38,3 +51,23 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert stopped.value.code == 0
     assert capsys.readouterr().out == f"replyd {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "setting"),
+    [
+        (["conversation", "show", "+447700900001"], "conversations.table"),
+        (["explain", "SM1"], "conversations.table"),
+        (["dlq", "list"], "queues.replies_url"),
+    ],
+)
+def test_a_setting_that_a_command_needs_is_named(
+    arguments: list[str],
+    setting: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 78
+    assert capsys.readouterr().err.startswith(f"{setting} is missing: ")

@@ -258,7 +258,7 @@ def test_problems_of_the_environment(name: str, value: str, expected: str) -> No
         ),
         (
             {"TURN__GIVE_UP_AFTER_SECONDS": "82"},
-            "turn.give_up_after_seconds (82) must be longer than turn.lease_seconds, turn.clock_skew",
+            "turn.give_up_after_seconds (82) must be longer than turn.lease_seconds",
         ),
         (
             {"QUEUES__VISIBILITY_SECONDS": "61"},

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from replyd.adapters import aws
 from replyd.errors import DependencyDown, Permanent
+from replyd.ports import DeadMessage, DeadQueue
 
 # SQS: a receive brings at most ten.
 BATCH = 10
@@ -18,37 +18,14 @@ _NO_QUEUE = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}
 _PURGING = {"AWS.SimpleQueueService.PurgeQueueInProgress", "PurgeQueueInProgress"}
 
 
-@dataclass(frozen=True, slots=True)
-class DeadQueue:
-    """A dead-letter queue, with SQS's approximate counts. `source`: the URL it belongs to."""
-
-    source: str
-    url: str
-    name: str
-    visible: int = 0
-    in_flight: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class DeadMessage:
-    """`sent_at`: when it came to its first queue, epoch ms; `receives`: in all its queues."""
-
-    message_id: str
-    receipt: str
-    body: str
-    sent_at: int = 0
-    receives: int = 0
-    attributes: dict[str, Any] = field(default_factory=dict)
-
-
 class DeadLetters:
-    """Every method raises Temporary, Busy, DependencyDown or Permanent."""
+    """Implements `ports.DeadLetterQueues`; `client` is an aiobotocore SQS client."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
     async def of(self, source: str) -> DeadQueue | None:
-        """The one that the redrive policy of the queue `source` names, or None."""
+        """The one that the redrive policy of the queue names."""
         policy = json.loads((await self._attributes(source)).get("RedrivePolicy") or "{}")
         arn = str(policy.get("deadLetterTargetArn", ""))
         if not arn:
@@ -82,7 +59,6 @@ class DeadLetters:
         return attributes
 
     async def receive(self, queue: DeadQueue) -> Sequence[DeadMessage]:
-        """Up to ten, away from others for LOOK_SECONDS; none when the queue seems empty."""
         answer = await aws.call(
             "sqs",
             lambda: self._client.receive_message(
@@ -98,7 +74,7 @@ class DeadLetters:
         return [_message(raw) for raw in answer.get("Messages", [])]
 
     async def give_back(self, queue: DeadQueue, messages: Sequence[DeadMessage]) -> None:
-        """Make them visible again. What fails becomes so by itself."""
+        """What fails comes back by itself, after LOOK_SECONDS."""
         for start in range(0, len(messages), BATCH):
             entries = [
                 {"Id": str(i), "ReceiptHandle": m.receipt, "VisibilityTimeout": 0}
@@ -108,10 +84,9 @@ class DeadLetters:
             await aws.call("sqs", partial(self._client.change_message_visibility_batch, **request))
 
     async def move_back(self, queue: DeadQueue, message: DeadMessage) -> None:
-        """Send, then delete: a crash in between leaves it in both queues, never in none."""
-        send = {"QueueUrl": queue.source, "MessageBody": message.body}
+        send: dict[str, Any] = {"QueueUrl": queue.source, "MessageBody": message.body}
         if message.attributes:
-            send["MessageAttributes"] = message.attributes
+            send["MessageAttributes"] = dict(message.attributes)
         await aws.call("sqs", lambda: self._client.send_message(**send))
         where = {"QueueUrl": queue.url, "ReceiptHandle": message.receipt}
         await aws.call("sqs", lambda: self._client.delete_message(**where))

@@ -1,7 +1,6 @@
 """Reading the whole table, for operators: what no key or index can find."""
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,35 +9,21 @@ from replyd.adapters.attribute_values import deserialize
 from replyd.adapters.dynamodb import TableLayout
 from replyd.domain.history import archive_name
 from replyd.domain.messages import ConversationKey
+from replyd.ports import Page, TableSize
 
 Item = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Up to 1 MB of items. `units`: the read capacity that it has cost."""
-
-    items: tuple[tuple[ConversationKey, Item], ...]
-    units: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class TableSize:
-    """As DynamoDB counts it every six hours or so."""
-
-    items: int
-    size_bytes: int
-
-
 class TableScan:
-    """`client` is an aiobotocore DynamoDB client. Every method raises Temporary, Busy,
-    DependencyDown or Permanent."""
+    """Implements `ports.WholeTable`; `client` is an aiobotocore DynamoDB client. Pages are of up to
+    1 MB."""
 
     def __init__(self, client: Any, layout: TableLayout) -> None:
         self._client = client
         self._layout = layout
 
     async def size(self) -> TableSize:
+        """DynamoDB counts every six hours or so."""
         answer = await aws.call(
             "dynamodb", lambda: self._client.describe_table(TableName=self._layout.table)
         )
@@ -46,12 +31,11 @@ class TableScan:
         return TableSize(int(table.get("ItemCount", 0)), int(table.get("TableSizeBytes", 0)))
 
     def pages(self) -> AsyncIterator[Page]:
-        """Every item, in no order, eventually consistent, which costs half."""
+        """Eventually consistent, which costs half."""
         return self._all(self._client.scan, {})
 
     def archive(self, conversation_id: str) -> AsyncIterator[Page]:
-        """The archive items of a conversation, oldest first. A table without a sort key has to be
-        scanned for them."""
+        """A table without a sort key has to be scanned for it, and shows it in no order."""
         name, partition = archive_name(conversation_id), self._layout.partition_key
         wanted: dict[str, Any] = {
             "ExpressionAttributeNames": {"#p": partition},

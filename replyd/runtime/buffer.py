@@ -18,6 +18,7 @@ from replyd.domain.window import delay_seconds
 from replyd.errors import DependencyError
 from replyd.flows.workbench import LookAgain, News, Outcome, PassOn, Retry, Settled
 from replyd.ports import Clock, Ids, Received, Telemetry, WakeupQueue
+from replyd.runtime.progress import REQUEST_SECONDS, Progress
 
 _log = structlog.get_logger("replyd")
 
@@ -53,6 +54,7 @@ class Buffer:
         clock: Clock,
         ids: Ids,
         telemetry: Telemetry,
+        progress: Progress,
         concurrency: int,
         max_held: int,
         visibility_seconds: int,
@@ -63,6 +65,7 @@ class Buffer:
         self._clock = clock
         self._ids = ids
         self._telemetry = telemetry
+        self._progress = progress
         self._turns = asyncio.Semaphore(concurrency)
         self._max_held = max_held
         self._visibility = visibility_seconds
@@ -238,7 +241,8 @@ class Buffer:
     async def run(self) -> None:
         """Keeps held wake-ups invisible and deletes superseded ones, until cancelled."""
         while True:
-            await asyncio.sleep(self._heartbeat)
+            with self._progress.within("buffer", self._heartbeat + REQUEST_SECONDS):
+                await asyncio.sleep(self._heartbeat)
             await self._flush()
             elapsed = self._clock.elapsed()
             # What would not safely last until the next heartbeat.
@@ -263,7 +267,8 @@ class Buffer:
         while self._to_delete:
             batch, self._to_delete = self._to_delete[:BATCH], self._to_delete[BATCH:]
             try:
-                await self._wakeups.delete(batch)
+                with self._progress.within("buffer"):
+                    await self._wakeups.delete(batch)
             except DependencyError as error:
                 # They come again and are recognised as settled.
                 self._failed("delete", error)
@@ -272,7 +277,8 @@ class Buffer:
         if not held:
             return True
         try:
-            await self._wakeups.hide(held, seconds)
+            with self._progress.within("buffer"):
+                await self._wakeups.hide(held, seconds)
         except DependencyError as error:
             self._failed("hide", error)
             return False

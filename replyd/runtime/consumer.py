@@ -10,11 +10,17 @@ from replyd.domain.wakeup import BodyCodec, Foreign
 from replyd.errors import DependencyError, PoisonMessage, ReplydError
 from replyd.ports import Channel, Ids, Received, Telemetry, WakeupQueue
 from replyd.runtime.buffer import Buffer
+from replyd.runtime.progress import REQUEST_SECONDS, Progress
+
+# To stage what another webhook handler queued takes about a dozen requests.
+ADOPT_SECONDS = 5 * REQUEST_SECONDS
 
 
 class Consumer:
     """One receive at a time. A receive under way is awaited, never cancelled: an abandoned long
-    poll can swallow the next message until its visibility timeout ends."""
+    poll can swallow the next message until its visibility timeout ends.
+
+    `poll_seconds`: a receive that takes longer is stuck."""
 
     def __init__(
         self,
@@ -26,6 +32,8 @@ class Consumer:
         accept: Callable[[InboundMessage], Awaitable[None]],
         ids: Ids,
         telemetry: Telemetry,
+        progress: Progress,
+        poll_seconds: float,
     ) -> None:
         self._wakeups = wakeups
         self._buffer = buffer
@@ -34,6 +42,8 @@ class Consumer:
         self._accept = accept
         self._ids = ids
         self._telemetry = telemetry
+        self._progress = progress
+        self._poll_seconds = poll_seconds
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -44,7 +54,8 @@ class Consumer:
         failures = 0
         while await self._may_poll():
             try:
-                messages = await self._wakeups.receive()
+                with self._progress.within("consumer", self._poll_seconds):
+                    messages = await self._wakeups.receive()
             except DependencyError as error:
                 failures += 1
                 self._failed("receive", error)
@@ -55,7 +66,8 @@ class Consumer:
                 await self._give_back(messages)
                 return
             for message in messages:
-                await self._take(message)
+                with self._progress.within("consumer", ADOPT_SECONDS):
+                    await self._take(message)
 
     async def _may_poll(self) -> bool:
         """Waits for room in the buffer; false once stopping."""

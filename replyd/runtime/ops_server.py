@@ -1,23 +1,40 @@
 """The operations port: liveness, readiness, metrics. No authentication: keep it private."""
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
 from replyd.runtime.health import Health
+from replyd.runtime.listening import Listening
 
 
 class OpsServer:
-    """`render`: the metrics and their content type. A port of 0 takes a free one."""
+    """`render`: the metrics and their content type. A port of 0 takes a free one. `sockets`:
+    listening ones to serve on, instead of host and port."""
 
     def __init__(
-        self, *, health: Health, render: Callable[[], tuple[bytes, str]], host: str, port: int
+        self,
+        *,
+        health: Health,
+        render: Callable[[], tuple[bytes, str]],
+        host: str,
+        port: int,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
         self._health = health
         self._render = render
-        self._host = host
-        self.port = port
+        self._listening = Listening(host, port, sockets)
         self._runner: web.AppRunner | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._listening.port
+
+    @property
+    def serving(self) -> bool:
+        return self._listening.active
 
     async def start(self) -> None:
         """Raises OSError when the address cannot be listened on."""
@@ -28,8 +45,7 @@ class OpsServer:
         app.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self.port).start()
-        self.port = self._runner.addresses[0][1]
+        await self._listening.start(self._runner)
 
     async def stop(self) -> None:
         if self._runner is not None:

@@ -5,6 +5,7 @@ import faulthandler
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 
 import structlog
 
@@ -12,14 +13,21 @@ from replyd.runtime.buffer import Buffer
 from replyd.runtime.consumer import Consumer
 from replyd.runtime.health import Health
 from replyd.runtime.ops_server import OpsServer
+from replyd.runtime.progress import Progress
+from replyd.runtime.systemd import ServiceManager
 from replyd.runtime.webhook_server import WebhookServer
 
 _log = structlog.get_logger("replyd")
 
+# What a drain takes besides turns: requests under way, a long poll, giving back.
+_DRAIN_MARGIN_SECONDS = 60.0
+
 
 class Supervisor:
     """Runs the services until told to stop, then drains. A service that ends by a bug stops the
-    others, and the bug is raised."""
+    others, and the bug is raised.
+
+    `takes_webhooks`: whether `webhooks` is started. Without `consumers` it runs no turns."""
 
     def __init__(
         self,
@@ -29,14 +37,21 @@ class Supervisor:
         consumers: Sequence[Consumer],
         buffer: Buffer,
         health: Health,
+        progress: Progress,
+        manager: ServiceManager,
         drain_seconds: float,
         watchdog_seconds: float,
+        takes_webhooks: bool = True,
     ) -> None:
         self.webhooks = webhooks
         self.ops = ops
         self._consumers = consumers
         self._buffer = buffer
         self._health = health
+        self._progress = progress
+        self._manager = manager
+        self._takes_webhooks = takes_webhooks
+        self._services: list[asyncio.Task[None]] = []
         self._drain_seconds = drain_seconds
         self._watchdog_seconds = watchdog_seconds
         self._stop = asyncio.Event()
@@ -62,32 +77,79 @@ class Supervisor:
         """Raises OSError when a port cannot be listened on, ExceptionGroup for a bug."""
         try:
             await self.ops.start()
-            await self.webhooks.start()
-            async with asyncio.TaskGroup() as services:
-                watchdog = services.create_task(self._watchdog())
-                receipts = services.create_task(self._buffer.run())
-                polls = [services.create_task(c.run()) for c in self._consumers]
-                self._health.starting = False
-                self.ready.set()
-                _log.info("ready", port=self.webhooks.port, ops_port=self.ops.port)
+            if self._takes_webhooks:
+                await self.webhooks.start()
+            async with asyncio.TaskGroup() as group:
+                watchdog = group.create_task(self._watchdog())
+                receipts = group.create_task(self._buffer.run(), name="buffer")
+                polls = [group.create_task(c.run(), name="consumer") for c in self._consumers]
+                self._services = [receipts, *polls]
+                self._is_ready()
+                feeding = group.create_task(self._feed())
                 await self._stop.wait()
                 await self._drain(polls)
-                receipts.cancel()
-                watchdog.cancel()
+                for task in (receipts, feeding, watchdog):
+                    task.cancel()
         finally:
             await self.webhooks.stop()
             await self.ops.stop()
 
+    def _is_ready(self) -> None:
+        self._health.starting = False
+        self.ready.set()
+        ports = {"port": self.webhooks.port} if self._takes_webhooks else {}
+        _log.info("ready", **ports, ops_port=self.ops.port)
+        self._manager.notify("READY=1", self._status())
+
     async def _drain(self, polls: Sequence[asyncio.Task[None]]) -> None:
-        """What came in is finished or given back; nothing new comes in."""
+        """What came in is finished or given back; nothing new comes in. Except webhooks on a socket
+        that outlives us: they go on until turns are finished, or they would wait that long for the
+        next process, longer than Twilio does."""
         _log.info("draining", turns=self._buffer.running, held=self._buffer.held)
+        longest = round(1_000_000 * (self._drain_seconds + _DRAIN_MARGIN_SECONDS))
+        self._manager.notify("STOPPING=1", f"EXTEND_TIMEOUT_USEC={longest}", self._status())
         self._health.draining = True
-        await self.webhooks.stop()
+        if not self.webhooks.outlived:
+            await self.webhooks.stop()
         for consumer in self._consumers:
             consumer.stop()
-        await asyncio.gather(*polls)
+        await asyncio.gather(*polls, return_exceptions=True)
         await self._buffer.drain(self._drain_seconds)
+        await self.webhooks.stop()
         _log.info("drained")
+
+    def _status(self) -> str:
+        state = "draining" if self._stop.is_set() else "ready"
+        where = f" on port {self.webhooks.port}" if self._takes_webhooks else ""
+        turns, held = self._buffer.running, self._buffer.held
+        return f"STATUS={state}{where}: {turns} turns, {held} conversations held"
+
+    async def _feed(self) -> None:
+        """Tells the service manager that all goes on: from the loop, for one that hangs tells
+        nothing, and only while no service hangs."""
+        if self._manager.watchdog_seconds is None:
+            return
+        before: list[str] = []
+        while True:
+            if stuck := self._stuck():
+                self._manager.notify(f"STATUS=stuck: {', '.join(stuck)}")
+                if stuck != before:
+                    _log.error("stuck", services=stuck)
+            else:
+                self._manager.notify("WATCHDOG=1", self._status())
+            before = stuck
+            await asyncio.sleep(self._manager.watchdog_seconds / 2)
+
+    def _stuck(self) -> list[str]:
+        """The services that have ended or hang."""
+        stuck = self._progress.stuck()
+        if not self._stop.is_set():
+            ended = (task.get_name() for task in self._services if task.done())
+            servers = {"operations port": self.ops.serving}
+            if self._takes_webhooks:
+                servers["webhooks"] = self.webhooks.serving
+            stuck += chain(ended, (name for name, serving in servers.items() if not serving))
+        return stuck
 
     async def _watchdog(self) -> None:
         """Ends a process whose loop stands still: its leases run out, and a write of its after

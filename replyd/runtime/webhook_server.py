@@ -4,7 +4,8 @@ What a stranger sends is neither echoed nor logged, and costs at most one signat
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from urllib.parse import parse_qsl
@@ -19,6 +20,7 @@ from replyd.domain.messages import InboundMessage, Params
 from replyd.errors import ReplydError
 from replyd.ports import Channel, SignedRequest, Telemetry
 from replyd.runtime.connections import Handler, QuietServer
+from replyd.runtime.listening import Listening
 
 INBOUND_PATH = "/webhooks/twilio/whatsapp"
 
@@ -51,7 +53,8 @@ class Refusal(Exception):
 
 class WebhookServer:
     """`accept` makes a message durable or raises; `track` takes the parameters of a status
-    callback and its query. Ports of 0 take a free one; `port` tells which."""
+    callback and its query. Ports of 0 take a free one; `port` tells which. `sockets`: listening
+    ones to serve on, instead of host and port; whoever made them keeps them open."""
 
     def __init__(
         self,
@@ -67,14 +70,17 @@ class WebhookServer:
         header_timeout_seconds: float,
         body_timeout_seconds: float,
         durable_within_seconds: float = DURABLE_WITHIN_SECONDS,
+        reuse_port: bool = False,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
         self._channel = channel
         self._accept = accept
         self._track = track
         self._telemetry = telemetry
         self._observe_ack = observe_ack
-        self._host = host
-        self.port = port
+        self._listening = Listening(host, port, sockets, reuse_port=reuse_port)
+        # The next process gets the connections that we do not take any more.
+        self.outlived = bool(sockets)
         self._max_inflight = max_inflight
         self._header_timeout = header_timeout_seconds
         self._body_timeout = body_timeout_seconds
@@ -87,16 +93,24 @@ class WebhookServer:
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self._server: QuietServer
         self._runner: web.ServerRunner | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 for a socket without ports."""
+        return self._listening.port
+
+    @property
+    def serving(self) -> bool:
+        return self._listening.active
 
     async def start(self) -> None:
         """Raises OSError when the address cannot be listened on."""
-        server = QuietServer(self._respond, self._malformed, self._header_timeout)
-        self._runner = web.ServerRunner(server, shutdown_timeout=CLOSE_SECONDS)
+        self._server = QuietServer(self._respond, self._malformed, self._header_timeout)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=CLOSE_SECONDS)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self.port, backlog=1024)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        await self._listening.start(self._runner)
 
     async def stop(self) -> None:
         """Stops listening, waits for requests under way."""
@@ -105,6 +119,8 @@ class WebhookServer:
         self._stopping = True
         for site in self._runner.sites:
             await site.stop()
+        # Whoever was let in is heard: its request may be on its way.
+        await self._server.all_heard()
         # aiohttp's own shutdown reads no further, so bodies that are half here come first.
         with suppress(TimeoutError):
             async with asyncio.timeout(self._durable_within + CLOSE_SECONDS):

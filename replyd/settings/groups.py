@@ -59,10 +59,16 @@ class Server(BaseModel):
 
     model_config = FROZEN
 
+    role: Literal["all", "webhook", "worker"] = "all"
+    """What this process does: `webhook` takes Twilio's webhooks and runs no turns, `worker` runs
+    turns and takes no webhooks, `all` does both."""
     host: Name = "0.0.0.0"  # noqa: S104 - the webhooks come from outside
-    """Address to listen on."""
+    """Address to listen on; not used when systemd hands over a socket."""
     port: Port = 8080
-    """Port to listen on; 0 takes a free one."""
+    """Port to listen on; 0 takes a free one. Not used when systemd hands over a socket."""
+    reuse_port: bool = False
+    """Whether other processes of this user may listen on the same port (SO_REUSEPORT): the kernel
+    shares the connections out."""
     public_url: Annotated[str, AfterValidator(as_origin)] = Field(
         default="", examples=["https://hooks.example.com"], json_schema_extra=REQUIRED
     )
@@ -190,7 +196,8 @@ class Ai(BaseModel):
     api_key: SecretStr = Field(
         default=SecretStr(""), examples=["sk-..."], json_schema_extra=REQUIRED
     )
-    """The API key; better kept in `OPENAI_API_KEY`. May be empty when `base_url` is set."""
+    """The API key; better kept in `OPENAI_API_KEY`. `file:/path`, `env:NAME` and
+    `file:$CREDENTIALS_DIRECTORY/name` say where it is. May be empty when `base_url` is set."""
     base_url: Annotated[str, AfterValidator(as_url)] = ""
     """Base URL of another server that speaks this API, with its version path, such as
     `http://127.0.0.1:8000/v1`; empty for OpenAI. Also `OPENAI_BASE_URL`."""
@@ -216,7 +223,8 @@ class Twilio(BaseModel):
         json_schema_extra=REQUIRED,
     )
     """Auth tokens by account SID: one, or two while a token is being replaced; the first one
-    sends. `TWILIO_ACCOUNT_SID` with `TWILIO_AUTH_TOKEN` adds an account, or puts a token first."""
+    sends. `TWILIO_ACCOUNT_SID` with `TWILIO_AUTH_TOKEN` adds an account, or puts a token first.
+    `file:/path`, `env:NAME` and `file:$CREDENTIALS_DIRECTORY/name` say where a token is."""
 
 
 class Turn(BaseModel):

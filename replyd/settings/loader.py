@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from replyd.errors import ConfigError
 from replyd.settings.agreement import disagreements
 from replyd.settings.model import Settings
+from replyd.settings.references import holds_secret, resolved
 from replyd.settings.wording import sentence
 
 DEFAULT_PATH = Path("config/replyd.toml")
@@ -64,13 +65,14 @@ def load(
     """The settings, from a file, the environment and flags (`overrides`: "section.key" to text).
 
     Without `config_path`, `config/replyd.toml` is read where there is one. `require_serving`:
-    whether what `replyd serve` cannot do without must be there. Raises ConfigError with one line
-    for each problem.
+    whether what `replyd serve` cannot do without must be there, also where references to secrets
+    lead. Raises ConfigError with one line for each problem.
     """
     reading = _Reading(config_path or DEFAULT_PATH)
     reading.take_file(must_exist=config_path is not None)
     reading.take_environment(environ)
     reading.take_overrides(overrides or {})
+    reading.resolve(environ)
     return reading.settings(require_serving=require_serving)
 
 
@@ -81,6 +83,7 @@ class _Reading:
         self.sources: dict[str, str] = {}
         self.problems: list[str] = []
         self.failed: set[str] = set()
+        self.unresolved: dict[str, str] = {}
         self.fields = {f"{section}.{key}": field for section, key, field in fields()}
 
     # --- sources -------------------------------------------------------------------------------
@@ -128,6 +131,16 @@ class _Reading:
     def take_overrides(self, overrides: Mapping[str, str]) -> None:
         for key, text in overrides.items():
             self._take_text(key, text, "the command line")
+
+    def resolve(self, environ: Mapping[str, str]) -> None:
+        """Put secrets in the place of references to them; one that leads nowhere is a missing
+        setting."""
+        for key in [key for key in self.values if holds_secret(self.fields[key])]:
+            try:
+                self.values[key] = resolved(self.values[key], environ)
+            except ValueError as error:
+                self.unresolved[key] = str(error)
+                del self.values[key]
 
     def _take_account(self, environ: Mapping[str, str]) -> None:
         """TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN add an account, or put its token first."""
@@ -201,9 +214,19 @@ class _Reading:
                 value = value.get_secret_value()
             if not is_required(field) or value or name in self.failed:
                 continue
-            if name == "ai.api_key" and (settings.ai.base_url or "ai.base_url" in self.failed):
+            if name == "ai.api_key" and self._needs_no_key(settings):
+                continue
+            if name in self.unresolved:
+                self._wrong(name, self.unresolved[name])
                 continue
             self.problems.append(f"{name} is missing: set it {self._where(section, key)}")
+
+    def _needs_no_key(self, settings: Settings) -> bool:
+        """A server of one's own often takes none, and webhooks ask no model."""
+        own_server = bool(settings.ai.base_url) or "ai.base_url" in self.failed
+        return settings.server.role == "webhook" or (
+            own_server and "ai.api_key" not in self.unresolved
+        )
 
     def _where(self, section: str, key: str) -> str:
         variable = f"REPLYD_{section}__{key}".upper()

@@ -52,6 +52,10 @@ its token first; not used when `REPLYD_TWILIO__ACCOUNTS` is set |
 | `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_SQS`, `AWS_ENDPOINT_URL_DYNAMODB`, AWS credentials | read \
 by AWS's own library |
 
+A secret, `ai.api_key` or a token in `twilio.accounts`, may be a reference, also in the variables
+above: `file:/path`, a file with nothing else in it; `file:$CREDENTIALS_DIRECTORY/name`, a
+credential that systemd provides (`LoadCredential=`); `env:NAME`, another environment variable.
+
 Durations are seconds. Settings without a default are required by `replyd serve`.
 """
 

@@ -58,7 +58,7 @@ class Process:
                 continue
             self.lines.append(line)
             if line.get("event") == "ready":
-                self.webhooks = f"http://127.0.0.1:{line['port']}"
+                self.webhooks = f"http://127.0.0.1:{line['port']}" if "port" in line else ""
                 self.ops = f"http://127.0.0.1:{line['ops_port']}"
                 self.ready.set()
 
@@ -152,26 +152,29 @@ class Town:
             out, err = await process.communicate()
         return process.returncode or 0, out.decode(), err.decode()
 
-    async def spawn(self, **changes: str) -> Process:
-        """Start one, without waiting."""
+    async def spawn(self, *command: str, **changes: str) -> Process:
+        """Start one, without waiting. `command`: another way to start it. It inherits the file
+        descriptor that the variable FD names."""
+        inherited = [int(changes["FD"])] if "FD" in changes else []
         process = Process(
             await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "replyd", "serve"),
+                *(command or (sys.executable, "-m", "replyd", "serve")),
                 env=self.environ(**changes),
                 stderr=asyncio.subprocess.PIPE,
+                pass_fds=inherited,
             )
         )
         process.reader = asyncio.create_task(process.read())
         self.processes.append(process)
         return process
 
-    async def serve(self, **changes: str) -> Process:
-        """Start one and wait until it is ready; Twilio delivers to the newest."""
-        process = await self.spawn(**changes)
+    async def serve(self, *command: str, **changes: str) -> Process:
+        """Start one and wait until it is ready; Twilio delivers to the newest that listens."""
+        process = await self.spawn(*command, **changes)
         async with asyncio.timeout(SECONDS):
             await process.ready.wait()
-        self.twilio.deliver_to = process.webhooks
+        if process.webhooks:
+            self.twilio.deliver_to = process.webhooks
         return process
 
     async def converse(self, key: ConversationKey = KEY, **attributes: Any) -> None:

@@ -1,0 +1,1 @@
+"""What operators ask: what happens in a conversation, what became of a message, what is dead."""

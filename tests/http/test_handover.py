@@ -1,0 +1,60 @@
+"""A server on sockets that outlive it, and the last connections of one that stops."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.http.wire import MESSAGE, Site, read_answer, serving, signed_post
+
+
+async def test_the_next_server_takes_what_the_last_one_did_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection(*held.getsockname())
+            writer.write(signed_post(MESSAGE))
+            async with serving(sockets=[held.dup()]) as site:
+                assert site.server.port == held.getsockname()[1]
+                assert site.server.outlived
+                assert (await read_answer(reader)).status == 200
+            writer.close()
+
+
+async def test_a_unix_socket(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as held:
+        held.bind(str(tmp_path / "socket"))
+        held.listen()
+        async with serving(sockets=[held.dup()]) as site:
+            assert (site.server.port, site.server.serving) == (0, True)
+            connector = aiohttp.UnixConnector(str(tmp_path / "socket"))
+            async with (
+                aiohttp.ClientSession(connector=connector) as session,
+                session.post("http://localhost/elsewhere") as answer,
+            ):
+                assert answer.status == 404
+        assert not site.server.serving
+
+
+async def test_two_servers_share_a_port() -> None:
+    async with (
+        serving(reuse_port=True) as one,
+        serving(reuse_port=True, port=one.server.port) as other,
+    ):
+        assert one.server.port == other.server.port
+    async with serving() as alone:
+        with pytest.raises(OSError, match="address already in use"):
+            async with serving(reuse_port=True, port=alone.server.port):
+                pass
+
+
+async def test_who_was_let_in_before_the_stop_is_heard(site: Site) -> None:
+    reader, writer = await site.connect()
+    stopping = asyncio.create_task(site.server.stop())
+    while site.server.serving:
+        await asyncio.sleep(0)
+    writer.write(signed_post(MESSAGE))
+    answer = await read_answer(reader)
+    assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    await stopping
