@@ -1,0 +1,38 @@
+"""A moto server with stacks made from the template."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tests.support.stack import Stack, deploy
+
+FOREIGN_TABLE = "arn:aws:dynamodb:eu-west-1:210987654321:table/crm"
+
+
+@pytest.fixture(scope="package")
+def moto() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="package")
+def stacks(moto: str) -> dict[str, Stack]:
+    """By name, which is the prefix too: `made` has a table of its own, `named` uses the table
+    `crm` and its index, `foreign` one of another account by its ARN."""
+
+    async def deployed() -> dict[str, Stack]:
+        index = {"LookupIndex": "by_phone"}
+        return {
+            "made": await deploy(moto, "made"),
+            "named": await deploy(moto, "named", ExistingTable="crm", **index),
+            "foreign": await deploy(moto, "foreign", ExistingTable=FOREIGN_TABLE, **index),
+        }
+
+    # A loop factory keeps the loop that pytest-asyncio has set.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(deployed())
