@@ -27,7 +27,7 @@ from tests.http.wire import (
 
 STATUSES = {200, 204, 400, 403, 408, 413, 503}
 _bounded = settings(
-    max_examples=200,
+    max_examples=100,
     derandomize=True,
     deadline=None,
     database=None,

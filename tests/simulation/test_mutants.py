@@ -12,7 +12,7 @@ from replyd.domain.window import WindowPolicy
 from replyd.simulation.world import World, run
 from tests.simulation.mutants import ELSEWHERE, MUTANTS, TERMS, Mutant, kind_of, terms_of
 
-SEEDS = 300
+SEEDS = 200
 
 
 def _seeds(mutant: Mutant) -> Iterator[int]:
