@@ -79,11 +79,13 @@ async def check(
 ) -> list[CheckResult]:
     """All checks at once, each within `timeout` seconds. Sends nothing and changes nothing."""
     queues, guarded = settings.queues, partial(_guarded, timeout)
+    asked = partial(_model, model, settings.ai.model)
     dependencies = [
         guarded("replies queue", "sqs", partial(_queue, inspector, queues.replies_url)),
         guarded("handoff queue", "sqs", partial(_queue, inspector, queues.handoff_url)),
         guarded("table", "dynamodb", partial(_table, inspector, settings)),
-        guarded("model", "openai", partial(_model, model, settings.ai.model)),
+        # A process that only takes webhooks asks no model, and need not have its key.
+        *([] if settings.server.role == "webhook" else [guarded("model", "openai", asked)]),
         *(
             guarded(f"Twilio {sid[:4]}…{sid[-4:]}", "twilio", partial(_account, channel, sid))
             for sid in settings.twilio.accounts

@@ -332,6 +332,15 @@ async def test_what_does_not_answer_holds_nothing_up() -> None:
     assert results["replies queue"].ok
 
 
+async def test_webhooks_alone_need_no_model(provisioning: Provisioning, names: Names) -> None:
+    settings = settings_for(await init(provisioning, Conversations(), names))
+    server = settings.server.model_copy(update={"role": "webhook"})
+    settings = settings.model_copy(update={"server": server})
+    broken = _Answer(Permanent("openai", "no key"))
+    results = await check(settings, inspector=provisioning, model=broken, channel=_Answer())
+    assert "model" not in by_name(results)
+
+
 async def test_a_model_whose_end_is_known(provisioning: Provisioning, names: Names) -> None:
     settings = settings_for(await init(provisioning, Conversations(), names))
     settings = settings.model_copy(update={"ai": Ai(model="gpt-4o"), "twilio": Twilio()})
