@@ -19,9 +19,14 @@ from replyd.domain.expressions import (
     Set,
     Step,
 )
+from replyd.domain.steps import is_about
 
+# What is known of a part before any callback.
+NOT_SENT = "not_sent"
+UNKNOWN = "unknown"
+ACCEPTED = "accepted"
 # A state may be replaced by a later one, never by an earlier one; callbacks come in any order.
-_STATES = ("accepted", "queued", "sending", "sent", "delivered", "read")
+_STATES = (ACCEPTED, "queued", "sending", "sent", "delivered", "read")
 # They end every order. Of the two the first one stands, so that a part fails once.
 NOT_DELIVERED = frozenset(("undelivered", "failed"))
 # In an entry that was not delivered: the body about it is on people's queue.
@@ -33,7 +38,7 @@ def _before(status: str) -> tuple[str, ...]:
         rank = len(_STATES)
     else:
         rank = _STATES.index(status) if status in _STATES else 0
-    return ("unknown", "not_sent", *_STATES[:rank])
+    return (UNKNOWN, NOT_SENT, *_STATES[:rank])
 
 
 def replaces(status: str, entry: Mapping[str, Any]) -> bool:
@@ -52,7 +57,7 @@ def report_in_outbox(turn_id: str, entry: int, report: Mapping[str, Any]) -> Ste
     place: Path = (r.OUTBOX, "delivery", str(entry))
     condition = All(
         (
-            Compare((r.OUTBOX, "turn_id"), "=", turn_id),
+            is_about(turn_id),
             Exists((r.OUTBOX, "delivery")),
             _earlier_than((*place, "delivery"), str(report["delivery"])),
         )
@@ -90,7 +95,7 @@ def people_told_in_outbox(turn_id: str, entry: int, sid: str) -> Step:
     place: Path = (r.OUTBOX, "delivery", str(entry))
     condition = All(
         (
-            Compare((r.OUTBOX, "turn_id"), "=", turn_id),
+            is_about(turn_id),
             Compare((*place, "message_id"), "=", sid),
         )
     )

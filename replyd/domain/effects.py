@@ -66,10 +66,6 @@ class LetGo:
 Next = AskModel | HandOver | Recover | FinishApology | RepeatHandoff | LetGo
 
 
-def has_parts(outbox: Outbox) -> bool:
-    return any(entry.get("role") == "assistant" for entry in outbox.entries)
-
-
 def next_effect(conversation: Conversation, *, now: int, policy: TurnPolicy) -> Next:
     outbox = conversation.outbox
     if outbox is not None:
@@ -78,7 +74,7 @@ def next_effect(conversation: Conversation, *, now: int, policy: TurnPolicy) -> 
             return RepeatHandoff(outbox, taken)
         if outbox.kind == "apology":
             return FinishApology(outbox)
-        if outbox.kind == "reply" and taken and has_parts(outbox):
+        if outbox.kind == "reply" and taken and outbox.parts:
             return Recover(outbox, taken)
         return HandOver(AMBIGUOUS, taken, "an earlier worker ended while sending", outbox)
     taken = conversation.pending[:MAX_TAKEN]

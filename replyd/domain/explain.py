@@ -125,7 +125,7 @@ def _effect(what: effects.Next, grace_ms: int) -> tuple[str, str, int, str]:
             clause = "the apology counts as sent, and people get what is pending"
             return "finish_apology", turn.FAILED, 0, clause
         case effects.Recover(outbox, taken):
-            parts, known = len(recovery.parts_of(outbox)), len(recovery.known_sids(outbox))
+            parts, known = len(outbox.parts), len(recovery.known_sids(outbox))
             clause = f"somebody waits {span(grace_ms)} and looks up how far the reply came"
             if known:
                 clause += f" ({known} of {parts} parts are known to be accepted)"

@@ -89,6 +89,11 @@ class Outbox:
     summary: str = ""
     delivery: Mapping[str, Any] | None = None
 
+    @property
+    def parts(self) -> list[tuple[int, Entry]]:
+        """The messages that go out, with their place among the entries."""
+        return [(i, e) for i, e in enumerate(self.entries) if e.get("role") == "assistant"]
+
     def as_attribute(self) -> dict[str, Any]:
         return {
             "turn_id": self.turn_id,

@@ -9,27 +9,18 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from replyd.domain.delivery import ACCEPTED, NOT_SENT, UNKNOWN
 from replyd.domain.effects import HandOver
 from replyd.domain.messages import SentMessage
 from replyd.domain.record import Entry, Outbox, Pending
 from replyd.domain.turn import AMBIGUOUS, TurnPolicy
-
-# What is known of a part: states of an entry before any callback.
-NOT_SENT = "not_sent"
-UNKNOWN = "unknown"
-ACCEPTED = "accepted"
-
-
-def parts_of(outbox: Outbox) -> list[tuple[int, Entry]]:
-    """The messages that go out, with their place among the entries."""
-    return [(i, e) for i, e in enumerate(outbox.entries) if e.get("role") == "assistant"]
 
 
 def known_sids(outbox: Outbox) -> dict[int, str]:
     """Entry index to SID, as ARM noted it or a callback told."""
     reported = outbox.delivery or {}
     sids = {}
-    for index, entry in parts_of(outbox):
+    for index, entry in outbox.parts:
         report = reported.get(str(index))
         told = report.get("message_id") if isinstance(report, Mapping) else None
         if sid := entry.get("message_id") or told:
@@ -51,7 +42,7 @@ def accepted_parts(
     sids = known_sids(outbox)
     taken = {*sids.values(), *elsewhere}
     left = [m for m in listed if m.sid not in taken and m.at >= since]
-    for index, entry in parts_of(outbox):
+    for index, entry in outbox.parts:
         wanted = _normalised(str(entry.get("content", "")))
         if index in sids:
             continue
@@ -95,7 +86,7 @@ def after_look(
 ) -> SendAgain | Resume | HandOver:
     """`certain`: the list could be read, so that a part without a SID was not accepted.
     `given_up`: why the AI may not try any further, if so."""
-    missing = [i for i, _ in parts_of(outbox) if i not in sids]
+    missing = [i for i, _ in outbox.parts if i not in sids]
     if not missing:
         return Resume(sids)
     resend = policy.on_ambiguous == "resend"
@@ -131,7 +122,7 @@ def unknown_delivery(outbox: Outbox) -> Outbox:
 
 
 def _without_sid(outbox: Outbox) -> list[int]:
-    return [i for i, e in parts_of(outbox) if not e.get("message_id")]
+    return [i for i, e in outbox.parts if not e.get("message_id")]
 
 
 def _marked(outbox: Outbox, marks: Mapping[int, Mapping[str, str]]) -> Outbox:

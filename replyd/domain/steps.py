@@ -44,7 +44,8 @@ def _holds(token: str) -> Condition:
     return Compare((r.LEASE, "token"), "=", token)
 
 
-def _is_about(turn_id: str) -> Condition:
+def is_about(turn_id: str) -> Condition:
+    """The outbox is this turn's."""
     return Compare((r.OUTBOX, "turn_id"), "=", turn_id)
 
 
@@ -161,7 +162,7 @@ def intend_reply(
     `seq`: refuse when a newer message has come. `over`: the outbox of which nothing was sent, and
     that this one replaces; otherwise there must be none, or a request that arrives late would
     take back what has become of the turn since."""
-    replaced: Condition = Missing((r.OUTBOX,)) if over is None else _is_about(over.turn_id)
+    replaced: Condition = Missing((r.OUTBOX,)) if over is None else is_about(over.turn_id)
     # An apology settles no message: only this tells that it has been committed.
     afresh = Not(Compare((r.LAST_TURN,), "=", outbox.turn_id))
     terms = [_holds(token), *_pending_from(head), FLAG_DOWN, NOT_OPTED_OUT, replaced, afresh]
@@ -209,7 +210,7 @@ def arm(
     condition = All(
         (
             _holds(token),
-            _is_about(turn_id),
+            is_about(turn_id),
             FLAG_DOWN,
             NOT_OPTED_OUT,
             Missing((r.OUTBOX, "entries", entry, "message_id")),
@@ -270,7 +271,7 @@ def commit_apology(
 
 def _ours_as_seen(token: str, outbox: r.Outbox) -> Condition:
     as_seen = Compare((r.OUTBOX, "delivery"), "=", dict(outbox.delivery or {}))
-    return All((_holds(token), _is_about(outbox.turn_id), as_seen))
+    return All((_holds(token), is_about(outbox.turn_id), as_seen))
 
 
 def roll_over(token: str, head: Sequence[Any]) -> Step:

@@ -6,7 +6,7 @@ Times are epoch milliseconds, pauses milliseconds.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from replyd.domain import record as r
 from replyd.domain.expressions import Applied, StepResult
@@ -181,7 +181,7 @@ def after_renewal(
 ) -> "Holds | LeaseLost | Silenced | NewerMessages":
     """Whether the model's answer is still wanted, by the item that a renewal showed. `seq`: the
     newest message that it will answer, where a newer one means to ask again."""
-    if conversation is None or conversation.lease is None or conversation.lease.token != token:
+    if not _is_ours(conversation, token):
         return LeaseLost()
     if silenced := _silenced(conversation):
         return silenced
@@ -242,9 +242,14 @@ def after_arm(
 ) -> Holds | LeaseLost | Silenced:
     if isinstance(result, Applied):
         return Holds()
-    if conversation is None or conversation.lease is None or conversation.lease.token != token:
+    if not _is_ours(conversation, token):
         return LeaseLost()
     return _silenced(conversation) or LeaseLost()
+
+
+def _is_ours(conversation: Conversation | None, token: str) -> TypeGuard[Conversation]:
+    lease = conversation.lease if conversation is not None else None
+    return lease is not None and lease.token == token
 
 
 def _silenced(conversation: Conversation) -> Silenced | None:
@@ -281,7 +286,7 @@ def after_handoff_intent(
     """Only another's token, or more from callbacks in the outbox that it replaces, refuse it."""
     if isinstance(result, Applied):
         return Holds()
-    if conversation is None or conversation.lease is None or conversation.lease.token != token:
+    if not _is_ours(conversation, token):
         return LeaseLost()
     if conversation.outbox is None:
         return LeaseLost()

@@ -1,8 +1,9 @@
 """FAIL's first half: tell the customer, once, that the AI has no answer."""
 
-from replyd.domain import effects, record, recovery, steps, turn
+from replyd.domain import effects, record, recovery, turn
 from replyd.domain.record import Entry, Outbox
 from replyd.errors import Ambiguous
+from replyd.flows.intend import intend
 from replyd.flows.send import send
 from replyd.flows.settle import settle_apology
 from replyd.flows.workbench import Turn
@@ -12,18 +13,10 @@ async def apologise(held: Turn) -> bool:
     """An INTENT with a reply's conditions, SEND, and a COMMIT of no messages; false when the
     lease was lost. An apology that cannot be sent, or may have been, is not tried again: what
     counts is that people get the messages. Raises as the store does."""
-    outbox, lease = _outbox(held), held.lease
-    step = steps.intend_reply(
-        lease.token, outbox, lease.expiry(), head=held.head, seq=None, over=held.unsent
-    )
-    held.intended = "apology"
-    result = await held.bench.store.apply(held.key, step)
-    answer = turn.after_intent(result, held.read(result), token=lease.token, turn_id=outbox.turn_id)
-    if not isinstance(answer, turn.Holds):
+    outbox = _outbox(held)
+    if not isinstance(await intend(held, outbox, seq=None), turn.Holds):
         # Whatever it was: a lost lease shows at the handoff's own INTENT.
         return True
-    held.unsent = None
-    lease.extended()
     sent = await send(held, outbox, {})
     if sent.stopped is not None and not isinstance(sent.stopped, turn.Silenced | turn.LeaseLost):
         held.bench.failed("apology", sent.stopped)

@@ -1,6 +1,6 @@
 """The outbox of a reply: the turn as it will stand in the history."""
 
-from replyd.domain import record, recovery, routing
+from replyd.domain import record
 from replyd.domain.record import Entry, Outbox
 from replyd.domain.text import split_reply
 from replyd.flows.workbench import Turn
@@ -30,8 +30,7 @@ def draft_from(reply: ModelReply, *, input_tokens: int, output_tokens: int) -> D
 def draft_of(outbox: Outbox) -> Draft:
     """The parts of a reply that did not go out."""
     return tuple(
-        {name: entry[name] for name in _LASTING if name in entry}
-        for _, entry in recovery.parts_of(outbox)
+        {name: entry[name] for name in _LASTING if name in entry} for _, entry in outbox.parts
     )
 
 
@@ -39,13 +38,12 @@ def compose(held: Turn, draft: Draft, *, at: int | None = None) -> Outbox:
     """A fresh turn; parts have no SID yet. `at`: from when on the parts may have been sent, epoch
     ms, now by default."""
     turn_id, now = held.bench.ids.fresh(), held.bench.clock.now()
-    rows = [(t.message.sid, t.pending.received_at, t.text) for t in held.taken]
     parts = [{**part, "timestamp": record.iso(now), "turn_id": turn_id} for part in draft]
     return Outbox(
         turn_id=turn_id,
         kind="reply",
-        seqs=tuple(p.seq for p in held.pending),
-        entries=(*routing.user_entries(rows, turn_id), *parts),
+        seqs=held.seqs,
+        entries=(*held.user_entries(turn_id), *parts),
         at=now if at is None else at,
         delivery={},
     )

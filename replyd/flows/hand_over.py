@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from replyd.domain import effects, record, recovery, routing, steps, turn
+from replyd.domain import delivery, effects, record, recovery, steps, turn
 from replyd.domain.record import Outbox
 from replyd.flows.apologise import apologise
 from replyd.flows.settle import settle
@@ -82,29 +82,34 @@ async def carry_out(held: Turn, outbox: Outbox) -> Outcome:
 def _outbox(held: Turn, what: effects.HandOver, maybe_sent: Outbox | None) -> Outbox:
     """Of a reply that may have been sent it keeps turn and entries, as callbacks know them."""
     at = held.bench.clock.now()
-    seqs = tuple(p.seq for p in held.pending)
     if maybe_sent is not None:
         marked = recovery.unknown_delivery(maybe_sent)
         return replace(
             marked,
             kind="handoff",
-            seqs=seqs,
+            seqs=held.seqs,
             at=at,
             reason=what.reason,
             detail=what.detail,
             summary=_summary(marked),
         )
     turn_id = held.bench.ids.fresh()
-    rows = [(t.message.sid, t.pending.received_at, t.text) for t in held.taken]
-    entries = tuple(routing.user_entries(rows, turn_id))
+    entries = tuple(held.user_entries(turn_id))
     return Outbox(
-        turn_id, "handoff", seqs, entries, at, reason=what.reason, detail=what.detail, delivery={}
+        turn_id,
+        "handoff",
+        held.seqs,
+        entries,
+        at,
+        reason=what.reason,
+        detail=what.detail,
+        delivery={},
     )
 
 
 _FATES = {
-    recovery.UNKNOWN: "This may have reached the customer, look at Twilio's message log:",
-    recovery.NOT_SENT: "This has not been sent:",
+    delivery.UNKNOWN: "This may have reached the customer, look at Twilio's message log:",
+    delivery.NOT_SENT: "This has not been sent:",
 }
 
 
@@ -112,5 +117,5 @@ def _summary(reply: Outbox) -> str:
     """What people need to know of a reply that got stuck: each part, and what became of it."""
     return "\n\n".join(
         f"{_FATES.get(str(part.get('delivery')), 'This was sent:')}\n{part.get('content', '')}"
-        for _, part in recovery.parts_of(reply)
+        for _, part in reply.parts
     )

@@ -19,7 +19,7 @@ async def look(held: Turn, outbox: Outbox) -> Found:
     Raises Temporary and its kinds when the list cannot be read for now."""
     held.account.reconciled += 1
     bench, sids, certain = held.bench, recovery.known_sids(outbox), True
-    if len(sids) < len(recovery.parts_of(outbox)):
+    if len(sids) < len(outbox.parts):
         async with held.lease.kept():
             await asyncio.sleep(bench.grace_seconds)
         there = held.read(await held.lease.renew())
@@ -44,7 +44,7 @@ async def look(held: Turn, outbox: Outbox) -> Found:
             key=held.key,
             conversation_id=held.conversation.conversation_id,
             turn_id=outbox.turn_id,
-            parts=len(recovery.parts_of(outbox)),
+            parts=len(outbox.parts),
             accepted=len(sids),
             outcome=_outcome(found, outbox, certain=certain),
             at=bench.clock.now(),
@@ -57,7 +57,7 @@ async def _accepted(held: Turn, outbox: Outbox) -> tuple[dict[int, str], bool]:
     """Entry index to SID, and whether a part without one was certainly not accepted."""
     bench, last = held.bench, held.taken[-1].message
     known = recovery.known_sids(outbox)
-    if len(known) == len(recovery.parts_of(outbox)):
+    if len(known) == len(outbox.parts):
         return known, True
     since = recovery.listed_since(outbox, bench.policy)
     try:
@@ -94,7 +94,7 @@ def _outcome(found: Found, outbox: Outbox, *, certain: bool) -> str:
         case recovery.SendAgain():
             return "sent_again" if certain else "sent_again_unsure"
         case recovery.Resume(sids):
-            missing = len(recovery.parts_of(outbox)) - len(sids)
+            missing = len(outbox.parts) - len(sids)
             return "resumed" if missing else "accepted"
         case _:
             return "handed_over"

@@ -1,11 +1,12 @@
 """INTENT, SEND, RECOVER, COMMIT: the model's answer on its way to the customer."""
 
-from replyd.domain import effects, record, recovery, steps, turn
+from replyd.domain import effects, record, recovery, turn
 from replyd.domain.record import Outbox
 from replyd.errors import Ambiguous, Permanent, Temporary
 from replyd.flows import recover
 from replyd.flows.compose import compose, draft_of
 from replyd.flows.hand_over import hand_over
+from replyd.flows.intend import intend
 from replyd.flows.run import Drafts, Unwanted, ask, restart
 from replyd.flows.send import Sent, send
 from replyd.flows.settle import settle
@@ -67,7 +68,7 @@ class Reply:
         if not isinstance(draft, tuple):
             return draft
         outbox = compose(held, draft)
-        answer = await _intend(held, outbox, held.conversation.seq)
+        answer = await intend(held, outbox, seq=_insisted(held, held.conversation.seq))
         return await self._send(held, outbox, {}) if isinstance(answer, turn.Holds) else answer
 
     async def _send(
@@ -97,7 +98,7 @@ class Reply:
             case recovery.SendAgain():
                 # What a list may show too late still counts for the next look.
                 again = compose(held, draft_of(outbox), at=outbox.at)
-                answer = await _intend(held, again, max(outbox.seqs))
+                answer = await intend(held, again, seq=_insisted(held, max(outbox.seqs)))
                 return (
                     await self._send(held, again, {}) if isinstance(answer, turn.Holds) else answer
                 )
@@ -109,31 +110,14 @@ class Reply:
                 return lost
 
 
-async def _intend(
-    held: Turn, outbox: Outbox, seq: int
-) -> turn.Holds | turn.LeaseLost | turn.Silenced | turn.NewerMessages:
-    """`seq`: the newest message that the draft answers."""
-    bench, lease = held.bench, held.lease
-    held.account.turn_id = outbox.turn_id
-    restart = held.account.restarts < bench.policy.max_restarts
-    insisted = seq if restart else None
-    step = steps.intend_reply(
-        lease.token, outbox, lease.expiry(), head=held.head, seq=insisted, over=held.unsent
-    )
-    held.intended = "reply"
-    result = await bench.store.apply(held.key, step)
-    answer = turn.after_intent(
-        result, held.read(result), token=lease.token, turn_id=outbox.turn_id, seq=insisted
-    )
-    if isinstance(answer, turn.Holds):
-        held.unsent = None
-        lease.extended()
-    return answer
+def _insisted(held: Turn, seq: int) -> int | None:
+    """After the last restart newer messages wait for the next turn."""
+    return seq if held.account.restarts < held.bench.policy.max_restarts else None
 
 
 async def _settle(held: Turn, noted: Outbox, sent: Sent) -> Outcome:
     """COMMIT what was accepted, all of it or the first parts."""
-    stopped, parts = sent.stopped, recovery.parts_of(noted)
+    stopped, parts = sent.stopped, noted.parts
     detail = f"{len(sent.sids)} of {len(parts)} parts were sent"
     failure = None
     if stopped is not None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from replyd.domain import recovery, steps, turn
+from replyd.domain import steps, turn
 from replyd.domain.events import PartSent
 from replyd.domain.messages import OutboundPart
 from replyd.domain.record import Entry, Outbox
@@ -29,7 +29,7 @@ async def send(held: Turn, outbox: Outbox, accepted: Mapping[int, str]) -> Sent:
     that were accepted; a refused first part goes back to INTENT, where all conditions are looked
     at again."""
     bench, sids = held.bench, dict(accepted)
-    parts = recovery.parts_of(outbox)
+    parts = outbox.parts
     for number, (index, entry) in enumerate(parts, start=1):
         attempt = 0
         while index not in sids:

@@ -9,6 +9,7 @@ from replyd.domain.callback import Found, Part
 from replyd.domain.messages import InboundMessage, Params, first_value
 from replyd.domain.record import Conversation, Item, Pending, conversation_from
 from replyd.domain.wakeup import BodyCodec
+from replyd.flows.workbench import NO_LONGER_STORED, stored_message
 from replyd.ports import ConversationStore, HandoffQueue
 
 
@@ -36,7 +37,7 @@ class TellPeople:
         """`item` is the record that has the failure, `params` the callback's fields."""
         conversation = conversation_from(item, part.key, address_attribute=self._address_attribute)
         pending = _pending(conversation, part.turn_id)
-        message = await self._full(pending) if pending else None
+        message = await stored_message(self._store, pending) if pending else None
         entry = _answered(conversation, part.turn_id)
         if message is None:
             message = _from_history(entry, conversation, params)
@@ -56,13 +57,6 @@ class TellPeople:
             handoff_summary=str(found.entry.get("content", "")),
         )
         await self._handoffs.send([body])
-
-    async def _full(self, pending: Pending) -> InboundMessage | None:
-        """With everything that Twilio sent; None when that is no longer stored."""
-        if pending.message is None and pending.body_ref:
-            side = await self._store.get_side(pending.body_ref)
-            return InboundMessage.from_dict(side["message"]) if side else None
-        return pending.message
 
 
 def _pending(conversation: Conversation, turn_id: str) -> Pending | None:
@@ -92,7 +86,7 @@ def _from_history(
         # The callback's are as the customer's message had them, the other way round.
         sender=first_value(params, "To") or conversation.customer,
         recipient=first_value(params, "From") or conversation.company_tel,
-        body=str(entry.get("content") or "[a message whose text is no longer stored]"),
+        body=str(entry.get("content") or NO_LONGER_STORED),
     )
 
 

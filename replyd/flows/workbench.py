@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from replyd.domain import prompt, record
+from replyd.domain import prompt, record, routing
 from replyd.domain.events import DependencyFailed, TurnEnded
 from replyd.domain.expressions import StepResult
 from replyd.domain.messages import ConversationKey, InboundMessage
@@ -64,6 +64,19 @@ class Workbench:
     def failed(self, operation: str, error: DependencyError) -> None:
         """Tell operators of a call that did not succeed."""
         self.telemetry.emit(DependencyFailed.of(error, operation))
+
+
+# What stands for a text that people should still hear of.
+NO_LONGER_STORED = "[a message whose text is no longer stored]"
+
+
+async def stored_message(store: ConversationStore, pending: Pending) -> InboundMessage | None:
+    """With everything that Twilio sent, also where it lies in an item of its own; None when that
+    has expired or was removed."""
+    if pending.message is None and pending.body_ref:
+        side = await store.get_side(pending.body_ref)
+        return InboundMessage.from_dict(side["message"]) if side is not None else None
+    return pending.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +156,15 @@ class Turn:
         return tuple(t.pending for t in self.taken)
 
     @property
+    def seqs(self) -> tuple[int, ...]:
+        return tuple(t.pending.seq for t in self.taken)
+
+    def user_entries(self, turn_id: str) -> list[record.Entry]:
+        """The messages taken, as they will stand in the history."""
+        rows = [(t.message.sid, t.pending.received_at, t.text) for t in self.taken]
+        return routing.user_entries(rows, turn_id)
+
+    @property
     def head(self) -> str:
         """The SID of the oldest message that the turn takes."""
         return self.taken[0].pending.sid if self.taken else ""
@@ -156,18 +178,14 @@ class Turn:
         self.taken = tuple([await self._with_body(p) for p in pending])
 
     async def _with_body(self, pending: Pending) -> Taken:
-        message = pending.message
-        if message is None and pending.body_ref:
-            item = await self.bench.store.get_side(pending.body_ref)
-            if item is not None:
-                message = InboundMessage.from_dict(item["message"])
+        message = await stored_message(self.bench.store, pending)
         if message is None:
             # The side item expired or was removed: people still learn that something came.
             message = InboundMessage(
                 sid=pending.sid,
                 sender=self.conversation.customer,
                 recipient=self.conversation.company_tel,
-                body="[a message whose text is no longer stored]",
+                body=NO_LONGER_STORED,
             )
         return Taken(pending, message, prompt.readable(message))
 

@@ -83,7 +83,7 @@ def _of_pending(sid: str, conversation: Conversation) -> Fate | None:
 def _of_outbox(sid: str, outbox: Outbox | None) -> Fate | None:
     if outbox is None or sid not in (known := recovery.known_sids(outbox)).values():
         return None
-    parts = [known.get(index) for index, _ in recovery.parts_of(outbox)]
+    parts = [known.get(index) for index, _ in outbox.parts]
     place = parts.index(sid) + 1
     users = tuple(str(e.get("message_id", "")) for e in outbox.entries if e.get("role") == "user")
     replies = tuple(_sent_parts(outbox))
@@ -144,7 +144,7 @@ def _of_turn(
     """State, reason, and the words for a turn that has ended. `last`: the `reply_failure` of the
     record, if this turn was its last one; a later attempt that failed can have replaced it."""
     reason, detail = str(last.get("reason", "")), str(last.get("detail", ""))
-    if any(sent.delivery == recovery.UNKNOWN for sent in replies):
+    if any(sent.delivery == delivery.UNKNOWN for sent in replies):
         return "handed_over", turn.AMBIGUOUS, f"people got it: {why(turn.AMBIGUOUS)}"
     if reason in (turn.FAILED, turn.TOO_OLD, turn.AMBIGUOUS):
         return "handed_over", reason, f"people got it: {detail or why(reason)}"
@@ -173,7 +173,7 @@ def _sent(entry: Entry) -> Sent:
     sid = str(entry.get("message_id") or "")
     return Sent(
         sid,
-        str(entry.get("delivery") or (recovery.ACCEPTED if sid else _PENDING)),
+        str(entry.get("delivery") or (delivery.ACCEPTED if sid else _PENDING)),
         str(entry.get("delivery_error") or ""),
         bool(entry.get(delivery.PEOPLE_TOLD)),
     )

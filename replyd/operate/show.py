@@ -98,7 +98,7 @@ def _outbox(outbox: Outbox, *, bodies: bool) -> dict[str, Any]:
     known = recovery.known_sids(outbox)
     reported = outbox.delivery or {}
     parts = []
-    for index, entry in recovery.parts_of(outbox):
+    for index, entry in outbox.parts:
         report = reported.get(str(index))
         told = report.get("delivery") if isinstance(report, Mapping) else None
         parts.append(

@@ -170,10 +170,8 @@ async def _tell(world: "World", part: Accepted, state: str) -> bool:
 async def kill(world: "World", rng: random.Random) -> None:
     """kill -9 at some instant, and a start some time later."""
     await asyncio.sleep(rng.uniform(1, world.busy_seconds))
-    running = [i for i in world.instances if i.up]
-    if not running:
+    if (instance := _one_running(world, rng)) is None:
         return
-    instance = rng.choice(running)
     world.trace.note(instance.name, "", "KILLED")
     world.weather.injected["kill -9"] += 1
     instance.up = False
@@ -186,10 +184,9 @@ async def kill(world: "World", rng: random.Random) -> None:
 async def stall(world: "World", rng: random.Random) -> None:
     """A process stands still, for less than the watchdog ends it for."""
     await asyncio.sleep(rng.uniform(1, world.busy_seconds))
-    running = [i for i in world.instances if i.up]
-    if not running:
+    if (instance := _one_running(world, rng)) is None:
         return
-    instance, seconds = rng.choice(running), rng.uniform(0.1, world.longest_stall)
+    seconds = rng.uniform(0.1, world.longest_stall)
     world.trace.note(instance.name, "", f"stands still for {seconds:.1f} s")
     world.weather.injected["stall"] += 1
     assert instance.wires is not None
@@ -199,10 +196,8 @@ async def stall(world: "World", rng: random.Random) -> None:
 async def drain(world: "World", rng: random.Random) -> None:
     """A deployment: SIGTERM, and a start when the process has ended."""
     await asyncio.sleep(rng.uniform(1, world.busy_seconds))
-    running = [i for i in world.instances if i.up]
-    if not running:
+    if (instance := _one_running(world, rng)) is None:
         return
-    instance = rng.choice(running)
     world.trace.note(instance.name, "", "drains")
     world.weather.injected["drain"] += 1
     await instance.drain()
@@ -210,6 +205,11 @@ async def drain(world: "World", rng: random.Random) -> None:
     # The process has ended: what it left under way ends with it.
     instance.wires.cut(world.queue)
     start(world, instance)
+
+
+def _one_running(world: "World", rng: random.Random) -> Instance | None:
+    running = [i for i in world.instances if i.up]
+    return rng.choice(running) if running else None
 
 
 def start(world: "World", instance: Instance) -> None:

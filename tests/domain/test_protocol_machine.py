@@ -492,7 +492,7 @@ class Protocol(RuleBasedStateMachine):
     # --- SEND and ARM --------------------------------------------------------------------------
 
     def sends(self, worker: str, held: Held, outbox: Outbox, chances: Chances) -> None:
-        missing = [(i, e) for i, e in recovery.parts_of(outbox) if i not in held.sids]
+        missing = [(i, e) for i, e in outbox.parts if i not in held.sids]
         if not missing:
             held.outbox, held.done = recovery.with_sids(outbox, held.sids), True
             return
@@ -559,7 +559,7 @@ class Protocol(RuleBasedStateMachine):
         assert held.look_at is not None
         held.looks += 1
         certain, sids = True, recovery.known_sids(outbox)
-        if len(sids) < len(recovery.parts_of(outbox)):
+        if len(sids) < len(outbox.parts):
             self.passes(max(0, held.look_at - self.now))
             result = self.item.apply(steps.renew(held.token, self.extended(held)))
             there = read(result)
@@ -593,7 +593,7 @@ class Protocol(RuleBasedStateMachine):
                 assert not self.sids_of(outbox.turn_id)
                 turn_id = f"turn-{self.number()}"
                 self.drafts[turn_id] = self.drafts[outbox.turn_id]
-                texts = [e["content"] for _, e in recovery.parts_of(outbox)]
+                texts = [e["content"] for _, e in outbox.parts]
                 again = self.composed(held, turn_id, texts, outbox.at)
                 self.intends_a_reply(worker, held, again, max(outbox.seqs), chances)
             case recovery.Resume():
@@ -724,13 +724,13 @@ class Protocol(RuleBasedStateMachine):
                 continue
             mine = [e for e in parts if e["turn_id"] == request.turn_id]
             named = [e for e in mine if e.get("message_id") == sent.sid]
-            perhaps = [e for e in mine if e.get("delivery") == recovery.UNKNOWN]
+            perhaps = [e for e in mine if e.get("delivery") == delivery.UNKNOWN]
             assert named or request.text in [e["content"] for e in perhaps]
         # And nothing else is there, nor in another order.
         sids = [e["message_id"] for e in parts if "message_id" in e]
         assert sids == [sent.sid for sent, _ in self.list if sent.sid in sids]
         for entry in parts:
-            assert "message_id" in entry or entry["delivery"] == recovery.UNKNOWN
+            assert "message_id" in entry or entry["delivery"] == delivery.UNKNOWN
 
     def teardown(self) -> None:
         """Whatever happened, one worker that is left alone settles everything."""

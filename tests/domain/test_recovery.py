@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replyd.domain import recovery, turn
+from replyd.domain.delivery import NOT_SENT, UNKNOWN
 from replyd.domain.effects import HandOver
 from replyd.domain.messages import SentMessage
 from replyd.domain.record import Outbox, Pending
-from replyd.domain.recovery import NOT_SENT, UNKNOWN, Resume, SendAgain
+from replyd.domain.recovery import Resume, SendAgain
 from replyd.domain.turn import TurnPolicy
 from tests.domain.situations import NOW
 from tests.support.world import message
@@ -48,8 +49,8 @@ def accepted(
 
 def test_parts_are_what_goes_out() -> None:
     odd: dict[str, Any] = {"role": "operator"}
-    assert [i for i, _ in recovery.parts_of(outbox("a", odd, "b"))] == [1, 3]
-    assert recovery.parts_of(replace(outbox(), entries=(USER, {}))) == []
+    assert [i for i, _ in outbox("a", odd, "b").parts] == [1, 3]
+    assert replace(outbox(), entries=(USER, {})).parts == []
 
 
 @pytest.mark.parametrize(
@@ -213,7 +214,7 @@ def test_each_listed_message_is_at_most_one_parts(
 ) -> None:
     known = recovery.known_sids(of)
     found = recovery.accepted_parts(of, messages, since=NOW, elsewhere=elsewhere)
-    assert found.keys() <= {i for i, _ in recovery.parts_of(of)}
+    assert found.keys() <= {i for i, _ in of.parts}
     assert len(set(found.values())) == len(found)
     assert not set(found.values()) & elsewhere
     # What is known stays; what the list adds is in the list, new enough, and has the part's text.
@@ -322,7 +323,7 @@ def test_after_a_look(
             assert (GIVEN_UP.detail in detail) == (expected == PARTLY)
             assert maybe_sent is not None
             noted = {1: None, 2: None} | sids
-            assert {i: e.get("message_id") for i, e in recovery.parts_of(maybe_sent)} == noted
+            assert {i: e.get("message_id") for i, e in maybe_sent.parts} == noted
             # What is certain is said so.
             unsent = [e for e in maybe_sent.entries if e.get("delivery") == NOT_SENT]
             assert len(unsent) == (2 - len(sids) if expected == PARTLY else 0)
@@ -346,7 +347,7 @@ def test_nothing_is_sent_against_what_is_known(
     if certain:
         sids = recovery.accepted_parts(of, messages, since=NOW, elsewhere=())
     answer = after_look(sids, certain=certain, given_up=given_up, policy=policy, of=of)
-    missing = len(recovery.parts_of(of)) - len(sids)
+    missing = len(of.parts) - len(sids)
     match answer:
         case SendAgain():
             assert not sids

@@ -121,7 +121,7 @@ class Sending(ABC):
     # --- SEND and ARM --------------------------------------------------------------------------
 
     def send(self, held: Held, outbox: Outbox, sids: dict[int, str], attempt: int = 1) -> Next:
-        missing = [i for i, _ in recovery.parts_of(outbox) if i not in sids]
+        missing = [i for i, _ in outbox.parts if i not in sids]
         if not missing:
             return self._stopped(held, outbox, sids, None)
         if not sids:
@@ -213,7 +213,7 @@ class Sending(ABC):
     def look(self, held: Held, outbox: Outbox) -> Next:
         held = replace(held, reconciled=held.reconciled + 1)
         sids = recovery.known_sids(outbox)
-        if len(sids) < len(recovery.parts_of(outbox)):
+        if len(sids) < len(outbox.parts):
             return At(Grace(), "graced", held, (frozen_outbox(outbox),))
         return self._conclude(held, outbox, sids, certain=True)
 
@@ -231,7 +231,7 @@ class Sending(ABC):
         if there.outbox is not None:
             reply = replace(reply, delivery=there.outbox.delivery)
         known = recovery.known_sids(reply)
-        if len(known) == len(recovery.parts_of(reply)):
+        if len(known) == len(reply.parts):
             return self._conclude(held, reply, known, certain=True)
         return At(ListSent(), "listed", held, (frozen_outbox(reply),))
 
@@ -279,7 +279,7 @@ class Sending(ABC):
 
 
 def texts_of(outbox: Outbox) -> tuple[str, ...]:
-    return tuple(str(part["content"]) for _, part in recovery.parts_of(outbox))
+    return tuple(str(part["content"]) for _, part in outbox.parts)
 
 
 def sid_of_part(text: str) -> str:

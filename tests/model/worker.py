@@ -206,7 +206,7 @@ class Worker(Failing):
         return Ended(Again(), held.kept)
 
     def give(self, held: Held, outbox: Outbox) -> Next:
-        told = bool(recovery.parts_of(outbox))
+        told = bool(outbox.parts)
         request = GiveToPeople(held.sids, outbox.reason, told)
         return At(request, "given", held, (frozen_outbox(outbox),))
 
