@@ -133,7 +133,7 @@ async def test_unsigned(
 )
 async def test_hardly_http(request: bytes) -> None:
     """A connection that gets no answer is closed in time."""
-    async with serving(body_timeout_seconds=0.05, header_timeout_seconds=0.05) as site:
+    async with serving(body_timeout_seconds=0.25, header_timeout_seconds=0.25) as site:
         reader, writer = await site.connect()
         writer.write(request)
         async with asyncio.timeout(5):
