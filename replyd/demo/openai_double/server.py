@@ -10,18 +10,15 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
 
 from aiohttp import web
 
 from replyd.demo import bakery
 from replyd.demo.loopback import Fault, LoopbackServer, drop
+from replyd.demo.openai_double.wire import Body, error, model, tokens
 
 DEFAULT_MODELS = ("gpt-6-luna", "gpt-6-sol")
-_CREATED = 1_767_225_600
 _METADATA_PAIRS, _METADATA_NAME, _METADATA_VALUE = 16, 64, 512
-
-Body = dict[str, Any]
 
 
 class OpenAIDouble(LoopbackServer):
@@ -125,14 +122,14 @@ class OpenAIDouble(LoopbackServer):
         except ValueError:
             body = None
         if not isinstance(body, dict):
-            return _error(400, "We could not parse the JSON body of your request.")
+            return error(400, "We could not parse the JSON body of your request.")
         self.requests.append(body)
         if self.delay:
             await asyncio.sleep(self.delay)
         if (fault := self._next_fault()) is not None:
             if fault.status == 0:
                 return drop(request)
-            return _error(fault.status, fault.message, code=fault.code, headers=fault.headers)
+            return error(fault.status, fault.message, code=fault.code, headers=fault.headers)
         if (refused := self._refused(body)) is not None:
             return refused
         response = self._respond(body)
@@ -144,7 +141,7 @@ class OpenAIDouble(LoopbackServer):
         """GET /models: https://platform.openai.com/docs/api-reference/models/list"""
         if (denied := self._denied(request)) is not None:
             return denied
-        data = [_model(name) for name in self.models or DEFAULT_MODELS]
+        data = [model(name) for name in self.models or DEFAULT_MODELS]
         return web.json_response({"object": "list", "data": data})
 
     async def _get_model(self, request: web.Request) -> web.Response:
@@ -153,16 +150,16 @@ class OpenAIDouble(LoopbackServer):
             return denied
         name = request.match_info["id"]
         if not self._has_model(name):
-            return _error(
+            return error(
                 404, f"The model '{name}' does not exist", code="model_not_found", param="model"
             )
-        return web.json_response(_model(name))
+        return web.json_response(model(name))
 
     def _denied(self, request: web.Request) -> web.Response | None:
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and key and key == (self.api_key or key):
             return None
-        return _error(401, "Incorrect API key provided.", code="invalid_api_key")
+        return error(401, "Incorrect API key provided.", code="invalid_api_key")
 
     def _has_model(self, name: str) -> bool:
         return not self.models or name in self.models
@@ -171,32 +168,32 @@ class OpenAIDouble(LoopbackServer):
         for name in ("model", "input"):
             if not body.get(name):
                 message = f"Missing required parameter: '{name}'."
-                return _error(400, message, code="missing_required_parameter", param=name)
+                return error(400, message, code="missing_required_parameter", param=name)
         if not self._has_model(body["model"]):
             message = f"The requested model '{body['model']}' does not exist."
-            return _error(400, message, code="model_not_found", param="model")
+            return error(400, message, code="model_not_found", param="model")
         if not _is_metadata(body.get("metadata") or {}):
             message = "Invalid 'metadata': too many pairs, or a name or value that is too long."
-            return _error(400, message, code="invalid_value", param="metadata")
+            return error(400, message, code="invalid_value", param="metadata")
         previous = body.get("previous_response_id")
         if previous and body.get("conversation"):
             message = "Mutually exclusive parameters: 'previous_response_id' and 'conversation'."
-            return _error(400, message, code="mutually_exclusive_parameters")
+            return error(400, message, code="mutually_exclusive_parameters")
         if previous and previous not in self._responses:
             message = f"Previous response with id '{previous}' not found."
             code, param = "previous_response_not_found", "previous_response_id"
-            return _error(400, message, code=code, param=param)
+            return error(400, message, code=code, param=param)
         return None
 
     def _respond(self, body: Body) -> Body:
         previous = body.get("previous_response_id")
         text = self.replies(_last_user_text(body["input"]))
         given = json.dumps(body["input"]) + str(body.get("instructions") or "")
-        tokens = _tokens(given) + self._context.get(previous or "", 0)
-        response = _response(body, text, tokens)
+        read = tokens(given) + self._context.get(previous or "", 0)
+        response = _response(body, text, read)
         if body.get("store", True):
             self._responses[response["id"]] = response
-            self._context[response["id"]] = tokens + _tokens(text)
+            self._context[response["id"]] = read + tokens(text)
         if self._endings:
             self._endings.popleft()(response)
         return response
@@ -205,7 +202,7 @@ class OpenAIDouble(LoopbackServer):
 def _response(body: Body, text: str, input_tokens: int) -> Body:
     """A completed response: https://platform.openai.com/docs/api-reference/responses/object"""
     unique = uuid.uuid4().hex
-    output_tokens = _tokens(text)
+    output_tokens = tokens(text)
     content = {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
     return {
         "id": f"resp_{unique}",
@@ -254,26 +251,6 @@ def _response(body: Body, text: str, input_tokens: int) -> Body:
     }
 
 
-def _error(
-    status: int,
-    message: str,
-    *,
-    code: str = "",
-    param: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> web.Response:
-    """https://platform.openai.com/docs/guides/error-codes"""
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    if status == 429:
-        kind = "insufficient_quota" if code == "insufficient_quota" else "requests"
-    body = {"error": {"message": message, "type": kind, "param": param, "code": code or None}}
-    return web.json_response(body, status=status, headers=headers)
-
-
-def _model(name: str) -> Body:
-    return {"id": name, "object": "model", "created": _CREATED, "owned_by": "system"}
-
-
 def _is_metadata(metadata: object) -> bool:
     return (
         isinstance(metadata, dict)
@@ -295,8 +272,3 @@ def _last_user_text(given: str | list[Body]) -> str:
                 return content
             return "\n".join(str(part.get("text") or "") for part in content)
     return ""
-
-
-def _tokens(text: str) -> int:
-    """About four characters each, as for English."""
-    return len(text) // 4 + 1
