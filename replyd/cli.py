@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from rich.console import Console
 from replyd import __version__, bootstrap, provision
 from replyd.adapters.provisioning import open_provisioning
 from replyd.adapters.system import SystemClock
+from replyd.bootstrap.tools import toolbox
 from replyd.errors import ConfigError, ReplydError
 from replyd.operate import commands as operate
 from replyd.operate.desk import Desk
 from replyd.operate.dlq import HANDOFF, REPLIES, Morgue
 from replyd.runtime.systemd import ServiceManager
 from replyd.settings import Settings, load
-from replyd.telemetry import logs
+from replyd.telemetry import Fanout, logs
 
 OK = 0
 UNAVAILABLE = 69
@@ -124,6 +126,12 @@ def _parser() -> argparse.ArgumentParser:
         help="look whether everything needed is there",
         description="Validates the settings, reaches every dependency, and says how to mend what "
         "is wrong. Sends nothing and changes nothing.",
+    )
+    check.add_argument(
+        "--assistants",
+        action="store_true",
+        help="read up to 10,000 items of the table for assistants and profiles that the settings "
+        "do not know; without the flag only where they speak of assistants",
     )
     _add_settings(check)
     check.set_defaults(run=_check)
@@ -241,20 +249,26 @@ def _check(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         results = [provision.settings_result(error.problems)]
     else:
-        results = asyncio.run(_checks(settings))
+        results = asyncio.run(_checks(settings, assistants=arguments.assistants))
     _print(provision.render(results))
     return provision.exit_code(results)
 
 
-async def _checks(settings: Settings) -> list[provision.CheckResult]:
+async def _checks(settings: Settings, *, assistants: bool) -> list[provision.CheckResult]:
     async with AsyncExitStack() as stack:
+        ai = await stack.enter_async_context(
+            bootstrap.ai_parts(settings, SystemClock(), Fanout([]))
+        )
         return await provision.check(
             settings,
             inspector=await stack.enter_async_context(
                 open_provisioning(settings.aws.region or None)
             ),
-            model=await stack.enter_async_context(bootstrap.openai_model(settings)),
+            models=ai.models,
             channel=await stack.enter_async_context(bootstrap.twilio_channel(settings)),
+            open_tools=partial(toolbox, settings),
+            table=await stack.enter_async_context(bootstrap.table_scan(settings)),
+            assistants=assistants,
         )
 
 

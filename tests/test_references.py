@@ -65,6 +65,49 @@ def test_in_the_configuration_file_and_in_lists(tmp_path: Path) -> None:
     assert _tokens(load(path, environ)) == [SECRET]
 
 
+def test_in_profiles_and_tools(tmp_path: Path) -> None:
+    path = tmp_path / "replyd.toml"
+    path.write_text(
+        """
+        [ai]
+        identifier_key = "env:NEW"
+        [ai.profiles.sales]
+        api_key = "env:NEW"
+        [ai.profiles.help]
+        [tools.find]
+        description = "Finds."
+        url = "https://shop.example.com/find"
+        headers = { Authorization = "env:NEW", X-Plain = "plain" }
+        """
+    )
+    settings = load(path, SERVING | {"NEW": SECRET, "OPENAI_API_KEY": "env:OTHER", "OTHER": "sk-2"})
+    assert settings.ai.identifier_key.get_secret_value() == SECRET
+    assert settings.ai.profile("sales").api_key.get_secret_value() == SECRET
+    assert settings.ai.profile("help").api_key.get_secret_value() == "sk-2"
+    headers = settings.tools["find"].headers
+    assert headers["Authorization"].get_secret_value() == SECRET
+    assert headers["X-Plain"].get_secret_value() == "plain"
+    assert SECRET not in f"{settings!r} {settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "setting"),
+    [
+        ("REPLYD_AI__PROFILES__SALES__API_KEY", "ai.profiles.sales.api_key"),
+        ("REPLYD_AI__IDENTIFIER_KEY", "ai.identifier_key"),
+        ("REPLYD_VOICE__API_KEY", "voice.api_key"),
+    ],
+)
+def test_what_need_not_be_set_must_lead_somewhere_when_it_is(variable: str, setting: str) -> None:
+    environ = {variable: "env:NONE"}
+    assert _problem(**environ) == (
+        f"{setting} in environment variable {variable} is wrong: "
+        "it refers to the environment variable NONE, which is not set or empty"
+    )
+    load(None, SERVING | environ | {"REPLYD_SERVER__ROLE": "webhook"})
+    load(None, SERVING | environ, require_serving=False)
+
+
 def test_other_settings_hold_no_references() -> None:
     environ = {"REPLYD_AI__INSTRUCTIONS": "env:OUR_KEY", "OUR_KEY": SECRET}
     assert load(None, SERVING | environ).ai.instructions == "env:OUR_KEY"

@@ -140,6 +140,14 @@ def test_the_account_of_the_environment_comes_first(
     assert tokens(load(path, SERVING)) == expected
 
 
+def test_zero_switches_a_limit_off() -> None:
+    Path("off.toml").write_text("[limits]\nloop_turns = 0\n")
+    limits = load(Path("off.toml"), SERVING | {"REPLYD_LIMITS__LOOP_REPEATS": "0"}).limits
+    assert (limits.loop_turns, limits.loop_repeats) == (None, None)
+    limits = load(None, SERVING).limits
+    assert (limits.loop_turns, limits.loop_repeats) == (20, 6)
+
+
 def test_nothing_is_required_of_commands_that_do_not_serve() -> None:
     settings = load(None, {}, require_serving=False)
     assert settings.queues.replies_url == ""
@@ -160,6 +168,9 @@ def test_what_absent_numbers_mean() -> None:
     assert settings.watchdog_seconds == 15
     short = Settings(turn=Turn(lease_seconds=21))
     assert short.visibility_seconds == 21
+    assert settings.concurrency_per_business == 50
+    assert Settings(turn=Turn(concurrency=1)).concurrency_per_business == 1
+    assert Settings(turn=Turn(concurrency_per_business=7)).concurrency_per_business == 7
     given = Settings(queues=Queues(visibility_seconds=12, heartbeat_seconds=5))
     assert (given.visibility_seconds, given.heartbeat_seconds) == (12, 5)
 
@@ -204,7 +215,7 @@ def test_problems_of_a_file(toml: str, expected: str) -> None:
     ("name", "value", "expected"),
     [
         ("SERVER__PROT", SECRET, "server.prot in environment variable REPLYD_SERVER__PROT is an"),
-        ("X__Y__Z", SECRET, "x.y__z in environment variable REPLYD_X__Y__Z is an unknown setting"),
+        ("X__Y__Z", SECRET, "x.y.z in environment variable REPLYD_X__Y__Z is an unknown setting"),
         ("SERVER__PORT", SECRET, "it must be a whole number"),
         ("SERVER__MAX_INFLIGHT", "0", "it must be at least 1"),
         ("SERVER__PUBLIC_URL", f"https://{SECRET}/path", "must be an origin such as"),
@@ -218,8 +229,10 @@ def test_problems_of_a_file(toml: str, expected: str) -> None:
         ("CONVERSATIONS__TABLE", "a b", "must be the name of a table"),
         ("WINDOW__QUIET_SECONDS", "nan", "it must be a number"),
         ("WINDOW__QUIET_SECONDS", "-1", "it must be at least 0"),
-        ("AI__BACKEND", "assistants", 'it must be "responses": this version has no other backend'),
-        ("AI__BACKEND", "magic", "it must be 'responses'"),
+        ("AI__BACKEND", "magic", "it must be 'responses', 'assistants' or 'chat'"),
+        ("AI__TOOLS", '["', "it must be JSON"),
+        ("LIMITS__LOOP_TURNS", "-1", "it must be at least 1"),
+        ("TURN__CONCURRENCY_PER_BUSINESS", "0", "it must be at least 1"),
         ("AI__MODEL", "", "it must not be empty"),
         ("TWILIO__ACCOUNTS", SECRET, "it must be JSON"),
         ("TWILIO__ACCOUNTS", f'"{SECRET}"', "it must be account SIDs with their tokens"),
@@ -275,6 +288,24 @@ def test_problems_of_the_environment(name: str, value: str, expected: str) -> No
         ({"OPS__PORT": "8080"}, "ops.port and server.port (8080) must differ"),
         ({"UNKNOWN_SENDER__POLICY": "notify"}, "unknown_sender.notice_text is missing"),
         ({"OPT_OUT__START_WORDS": "Stop"}, "opt_out.start_words and opt_out.stop_words share 1"),
+        ({"VOICE__WAIT_SECONDS": "180"}, "voice.wait_seconds (180) must be shorter than turn.give"),
+        ({"MEDIA__TIMEOUT_SECONDS": "180"}, "media.timeout_seconds (180) must be shorter than"),
+        (
+            {"LIMITS__DAY_TOKENS": "1999"},
+            "limits.reserve_tokens (2000) must be at most limits.day_tokens (1999)",
+        ),
+        (
+            {"LIMITS__CONVERSATION_TOKENS": "1999"},
+            "limits.reserve_tokens (2000) must be at most limits.conversation_tokens (1999)",
+        ),
+        (
+            {"LIMITS__AT_LIMIT": "text"},
+            'limits.text is missing: limits.at_limit "text" sends it to the customer',
+        ),
+        (
+            {"MODERATION__OUTPUT": "text"},
+            'moderation.text is missing: moderation.output "text" sends it to the customer',
+        ),
         ({"HISTORY__SEEN_DAYS": "14"}, "history.seen_days (14) must be more than 14"),
         (
             {"CONVERSATIONS__SORT_KEY": "recipient_tel"},

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from replyd.demo import twilio_wire as wire
 from replyd.demo.loopback import Fault, LoopbackServer, drop
+from replyd.demo.twilio_media import MediaStore
 
 PREFIX = "whatsapp:"
 _DAYS = ("DateSent", "DateSent>", "DateSent<")
@@ -25,7 +26,8 @@ class TwilioApi(LoopbackServer):
     """Accounts and Messages. Every public attribute may be changed while it runs.
 
     `senders`: the account's numbers; `opted_out`: recipients that are refused with 21610;
-    `delay`: seconds before the answer to a send that was accepted."""
+    `delay`: seconds before the answer to a send that was accepted; `media`: files of messages,
+    and the content network that has them, an origin of its own."""
 
     def __init__(self, account_sid: str, auth_token: str, business: str) -> None:
         super().__init__()
@@ -35,6 +37,7 @@ class TwilioApi(LoopbackServer):
         self.senders = {business}
         self.opted_out: set[str] = set()
         self.delay = 0.0
+        self.media = MediaStore()
         self._created = datetime.now(UTC)
         self._resources: dict[str, dict[str, Any]] = {}
         self._list_faults: deque[Fault] = deque()
@@ -46,7 +49,22 @@ class TwilioApi(LoopbackServer):
             web.post(accounts + "/{account}/Messages.json", self._create_message),
             web.get(accounts + "/{account}/Messages.json", self._list_messages),
             web.get(accounts + "/{account}/Messages/{sid}.json", self._get_message),
+            web.get(accounts + "/{account}/Messages/{sid}/Media/{media}", self._get_media),
         ]
+
+    async def start(self, port: int = 0) -> None:
+        await super().start(port)
+        await self.media.cdn.start()
+
+    async def stop(self) -> None:
+        await super().stop()
+        await self.media.cdn.stop()
+
+    def add_media(self, content_type: str, data: bytes, *, message_sid: str = "") -> str:
+        """The URL of a file that a customer is about to send, for the `media` of `receive`.
+        `message_sid`: of its message, whose `sid` it must be; a fresh one by default."""
+        message_sid = message_sid or wire.sid("MM")
+        return self.base_url + self.media.add(self.account_sid, message_sid, content_type, data)
 
     def _accept(self, form: Mapping[str, str]) -> dict[str, Any]:
         """Take a message on that nothing is wrong with; the resource to answer with."""
@@ -87,6 +105,11 @@ class TwilioApi(LoopbackServer):
             return _unauthorized()
         resource = self._resources.get(request.match_info["sid"])
         return wire.error(404, 20404) if resource is None else web.json_response(resource)
+
+    async def _get_media(self, request: web.Request) -> web.Response:
+        """GET /Messages/{Sid}/Media/{Sid}, fetch a Media resource:
+        https://www.twilio.com/docs/messaging/api/media-resource#fetch-a-media-resource"""
+        return self.media.answer(request) if self._authenticated(request) else _unauthorized()
 
     async def _list_messages(self, request: web.Request) -> web.Response:
         """GET /Messages, newest first, filters To, From, DateSent (days), PageSize up to 1000:

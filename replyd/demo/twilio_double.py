@@ -126,6 +126,7 @@ class TwilioDouble(TwilioApi):
     def clear_faults(self) -> None:
         super().clear_faults()
         self._list_faults.clear()
+        self.media.clear_faults()
 
     def fail_delivery_next(self, n: int = 1, *, code: int = 63016, message: str = "") -> None:
         """The next `n` accepted messages end as `undelivered` with `code`."""

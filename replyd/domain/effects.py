@@ -3,18 +3,27 @@
 Functions of the conversation and the time, epoch milliseconds.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from replyd.domain.limits import LimitPolicy, loops, over_budget
 from replyd.domain.record import Conversation, Outbox, Pending
 from replyd.domain.turn import (
     AMBIGUOUS,
     FAILED,
+    FOR_PEOPLE,
+    LOOP,
     MAX_TAKEN,
     OPTED_OUT,
+    OVER_LIMIT,
     REQUESTED,
     TOO_OLD,
     TurnPolicy,
 )
+from replyd.domain.usage import Usage, as_of
+
+# In the history entry of a word to the customer ahead of a handoff: which handoff.
+ANNOUNCED = "handoff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +34,28 @@ class AskModel:
 @dataclass(frozen=True, slots=True)
 class HandOver:
     """Give `taken` to people. `maybe_sent` is a reply that has reached the customer in part, or
-    may have. `apologise`: tell the customer first."""
+    may have. `apologise`: tell the customer first; `farewell`: with these words. `summary`: what
+    people need to know. `raise_flag`: they keep the conversation. `silent`: nobody gets anything,
+    the messages are only recorded."""
 
     reason: str
     taken: tuple[Pending, ...]
     detail: str = ""
     maybe_sent: Outbox | None = None
     apologise: bool = False
+    farewell: str = ""
+    summary: str = ""
+    raise_flag: bool = False
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SayText:
+    """Answer `taken` with a fixed text, without the model."""
+
+    taken: tuple[Pending, ...]
+    text: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +76,8 @@ class FinishApology:
 
 @dataclass(frozen=True, slots=True)
 class RepeatHandoff:
-    """A handoff was about to happen when its worker ended: repeat its effect."""
+    """A handoff was about to happen when its worker ended: repeat its effect. Also of kind
+    `silence`, whose effect is none."""
 
     outbox: Outbox
     taken: tuple[Pending, ...]
@@ -63,14 +88,14 @@ class LetGo:
     """Nothing to do, though the claim held."""
 
 
-Next = AskModel | HandOver | Recover | FinishApology | RepeatHandoff | LetGo
+Next = AskModel | SayText | HandOver | Recover | FinishApology | RepeatHandoff | LetGo
 
 
 def next_effect(conversation: Conversation, *, now: int, policy: TurnPolicy) -> Next:
     outbox = conversation.outbox
     if outbox is not None:
         taken = conversation.pending[: len(outbox.seqs)]
-        if outbox.kind == "handoff":
+        if outbox.kind in FOR_PEOPLE:
             return RepeatHandoff(outbox, taken)
         if outbox.kind == "apology":
             return FinishApology(outbox)
@@ -84,7 +109,33 @@ def next_effect(conversation: Conversation, *, now: int, policy: TurnPolicy) -> 
         return HandOver(REQUESTED, taken)
     if conversation.opted_out:
         return HandOver(OPTED_OUT, taken)
-    return given_up(conversation, taken, now=now, policy=policy) or AskModel(taken)
+    return (
+        given_up(conversation, taken, now=now, policy=policy)
+        or _had_enough(conversation, taken, now=now, policy=policy.limits)
+        or AskModel(taken)
+    )
+
+
+def _had_enough(
+    conversation: Conversation, taken: tuple[Pending, ...], *, now: int, policy: LimitPolicy
+) -> HandOver | SayText | None:
+    if why := loops(conversation, taken, now=now, policy=policy):
+        return HandOver(LOOP, taken, f"this looks like two bots: {why}", raise_flag=True)
+    usage = usage_now(conversation, now=now, policy=policy)
+    if not (why := over_budget(usage, policy)):
+        return None
+    if policy.at_limit == "handoff":
+        return HandOver(OVER_LIMIT, taken, why)
+    if policy.at_limit == "text" and usage.told != usage.day:
+        return SayText(taken, policy.text, OVER_LIMIT)
+    return HandOver(OVER_LIMIT, taken, why, silent=True)
+
+
+def usage_now(conversation: Conversation, *, now: int, policy: LimitPolicy) -> Usage:
+    """What is spent, as a claim of the conversation begins."""
+    return as_of(
+        conversation.usage, attempts=conversation.attempts, now=now, reserve=policy.reserve
+    )
 
 
 def given_up(
@@ -97,7 +148,7 @@ def given_up(
 ) -> HandOver | None:
     """FAIL: whether the AI has had its chance. `further`: attempts since CLAIM."""
     if has_apologised(conversation):
-        return HandOver(FAILED, taken, "the customer was told that no reply will come")
+        return _as_announced(conversation, taken)
     last = f", the last one: {conversation.failure}" if conversation.failure else ""
     if conversation.attempts + further > policy.max_attempts:
         detail = f"no reply after {policy.max_attempts} attempts{last}"
@@ -123,6 +174,21 @@ def give_up(
 def apology_id(conversation: Conversation) -> str:
     """The turn of the apology for what is pending: always the same, so that there is one."""
     return f"apology-{conversation.pending[0].sid}" if conversation.pending else "apology"
+
+
+def _as_announced(conversation: Conversation, taken: tuple[Pending, ...]) -> HandOver:
+    """The handoff that the customer was told of, as the history has it."""
+    said = [e for e in conversation.messages if e.get("turn_id") == conversation.last_turn]
+    noted = said[-1].get(ANNOUNCED) if said else None
+    if not isinstance(noted, Mapping):
+        return HandOver(FAILED, taken, "the customer was told that no reply will come")
+    return HandOver(
+        str(noted.get("reason") or FAILED),
+        taken,
+        str(noted.get("detail") or ""),
+        summary=str(noted.get("summary") or ""),
+        raise_flag=noted.get("raise_flag") is True,
+    )
 
 
 def has_apologised(conversation: Conversation) -> bool:

@@ -72,6 +72,42 @@ class ModelAnswered:
     input_tokens: int
     output_tokens: int
     at: int
+    cached_tokens: int = 0
+    microdollars: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSwitched:
+    """The circuit breaker of a profile's model opened (`down`), or closed again. Until then its
+    fallback answers, where it has one."""
+
+    profile: str
+    down: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRan:
+    """A call of a tool by the model. `outcome`: done, refused (its arguments), failed, unknown (it
+    may have happened), repeated (it has effects and ran before in this turn)."""
+
+    key: ConversationKey
+    sids: tuple[str, ...]
+    tool: str
+    outcome: str
+    duration_ms: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """A customer's file was read for the model. `kind`: audio, image, document. `outcome`: read,
+    failed, late (the turn went on without it)."""
+
+    kind: str
+    outcome: str
+    duration_ms: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +178,11 @@ class TurnEnded:
     total_ms: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    microdollars: int = 0
+    tool_calls: int = 0
     model: str = ""
+    profile: str = ""
     retry_in_ms: int = 0
     question: str = ""
     answer: str = ""
@@ -204,6 +244,9 @@ Event = (
     | TurnClaimed
     | ModelAsked
     | ModelAnswered
+    | ModelSwitched
+    | ToolRan
+    | FileRead
     | ModelInterrupted
     | PartSent
     | SendReconciled

@@ -23,10 +23,15 @@ _WHY = {
     turn.FAILED: "the AI could not answer",
     turn.AMBIGUOUS: "a reply has reached the customer in part, or may have",
     turn.TOO_OLD: "nobody could answer in time",
+    turn.BY_AI: "the AI has handed over",
+    turn.OVER_LIMIT: "a budget is used up",
+    turn.LOOP: "two bots seem to talk to each other",
+    turn.FLAGGED: "moderation flagged a text",
 }
 _DOING = {
     "reply": "is sending the reply",
     "handoff": "is giving it to people",
+    "silence": "is recording it without an answer",
     "apology": "is telling the customer that no answer will come",
 }
 
@@ -36,7 +41,8 @@ class Outlook:
     """What happens next, and why.
 
     `state`: `idle`, `window_open`, `held` (a worker has it) or `due` (any worker may take it).
-    `effect`: what the turn will do, `answer`, `hand_over`, `recover`, `finish_apology`, or empty;
+    `effect`: what the turn will do, `answer`, `hand_over`, `withhold`, `recover`, `finish_apology`,
+    or empty;
     `reason`: why people get it; `messages`: how many it is about. `at`: the earliest moment, 0
     when there is none. `gives_up_at`: when people get it if nobody could answer, else 0."""
 
@@ -114,13 +120,11 @@ def _effect(what: effects.Next, grace_ms: int) -> tuple[str, str, int, str]:
     match what:
         case effects.AskModel(taken):
             return "answer", "", len(taken), f"the AI answers {count_of(len(taken))}"
-        case effects.HandOver(reason, taken, detail):
-            told = "the customer is told that no answer will come, and " if what.apologise else ""
-            clause = f"{told}people get {count_of(len(taken))}: {detail or why(reason)}"
-            return "hand_over", reason, len(taken), clause
-        case effects.RepeatHandoff(outbox, taken):
-            clause = f"people get {count_of(len(taken))}: {outbox.detail or why(outbox.reason)}"
-            return "hand_over", outbox.reason, len(taken), clause
+        case effects.SayText(taken, _, reason):
+            clause = f"a fixed text answers {count_of(len(taken))}: {why(reason)}"
+            return "answer", reason, len(taken), clause
+        case effects.HandOver() | effects.RepeatHandoff():
+            return _handoff(what)
         case effects.FinishApology():
             clause = "the apology counts as sent, and people get what is pending"
             return "finish_apology", turn.FAILED, 0, clause
@@ -134,6 +138,20 @@ def _effect(what: effects.Next, grace_ms: int) -> tuple[str, str, int, str]:
             return "recover", "", len(taken), clause
         case effects.LetGo():
             return "", "", 0, "nothing is left to do"
+
+
+def _handoff(what: effects.HandOver | effects.RepeatHandoff) -> tuple[str, str, int, str]:
+    if isinstance(what, effects.HandOver):
+        reason, detail, silent = what.reason, what.detail, what.silent
+    else:
+        reason, detail = what.outbox.reason, what.outbox.detail
+        silent = what.outbox.kind == "silence"
+    of, because = count_of(len(what.taken)), detail or why(reason)
+    if silent:
+        return "withhold", reason, len(what.taken), f"no answer goes to {of}: {because}"
+    apologises = isinstance(what, effects.HandOver) and what.apologise
+    told = "the customer is told that no answer will come, and " if apologises else ""
+    return "hand_over", reason, len(what.taken), f"{told}people get {of}: {because}"
 
 
 def _held(conversation: Conversation, clause: str, *, at: int, now: int, policy: TurnPolicy) -> str:

@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from replyd.domain.delivery import NOT_DELIVERED, UNKNOWN
 from replyd.domain.messages import InboundMessage, Media
+from replyd.domain.record import iso
 
 _KINDS = (
     ("image/webp", "a sticker or picture"),
@@ -18,27 +20,59 @@ _KINDS = (
 )
 
 
-def readable(message: InboundMessage) -> str:
-    """A message of any type as text. What has no text says in brackets what it was."""
+_QUOTED_AT_MOST = 300
+
+
+def readable(
+    message: InboundMessage, *, quoted: str = "", notes: Mapping[int, str] | None = None
+) -> str:
+    """A message of any type as text. What has no text says in brackets what it was. `quoted`: what
+    it replies to; `notes`: what is known of its files, by their place."""
     lines = [*_choice(message), *_reaction(message), *_location(message)]
     body = message.body.strip()
     # Twilio repeats in Body what was tapped, picked or reacted with.
     if body and not (lines and body in _repeated(message)):
         lines.insert(0, message.body)
-    lines += [_media(m) for m in message.media]
-    if lines:
-        return "\n".join(lines)
-    kind = message.param("MessageType") or "unknown"
-    return f"[sent a message without text, of type {kind[:40]}]"
+    lines += [(notes or {}).get(i) or unread(m) for i, m in enumerate(message.media)]
+    if not lines:
+        kind = message.param("MessageType") or "unknown"
+        lines.append(f"[sent a message without text, of type {kind[:40]}]")
+    if quoted:
+        lines.insert(0, f'[in reply to "{quoted}"]')
+    return "\n".join(lines)
 
 
-def _media(media: Media) -> str:
+def unread(media: Media, why: str = "its contents cannot be seen here") -> str:
+    """A file whose contents the model does not get."""
+    return f"[sent {_named(media)}; {why}]"
+
+
+def shown(media: Media, number: int) -> str:
+    """A file that the model gets as its file `number`."""
+    return f"[sent {_named(media)}: file {number}]"
+
+
+def heard(words: str) -> str:
+    """A voice note."""
+    return f"[voice note] {words}" if words else "[sent a voice note without words]"
+
+
+def _named(media: Media) -> str:
     kind = next(
         (name for prefix, name in _KINDS if media.content_type.lower().startswith(prefix)),
         "a file",
     )
-    shown = media.content_type[:60] or "unknown type"
-    return f"[sent {kind} ({shown}); its contents cannot be seen here]"
+    return f"{kind} ({media.content_type[:60] or 'unknown type'})"
+
+
+def quoted_text(message: InboundMessage, known: Mapping[str, str]) -> str:
+    """What a message replies to, shortened; `known`: texts by their SID. Empty for no reply."""
+    if not (sid := message.param("OriginalRepliedMessageSid")):
+        return ""
+    text = " ".join(known.get(sid, "").split())
+    if not text:
+        return "an earlier message"
+    return text if len(text) <= _QUOTED_AT_MOST else text[:_QUOTED_AT_MOST] + "…"
 
 
 def _repeated(message: InboundMessage) -> set[str]:
@@ -104,9 +138,12 @@ def _location(message: InboundMessage) -> list[str]:
     return [f"[shared a location: {', '.join([*named, f'{latitude}, {longitude}'])}]"]
 
 
-def burst(messages: Iterable[InboundMessage]) -> str:
-    """A burst as one user turn, in order."""
-    return "\n".join(readable(m) for m in messages)
+def burst(messages: Sequence[tuple[int, str]]) -> str:
+    """A burst as one user turn, in order; messages given as (arrival, epoch ms, and text). Several
+    messages tell when each one came, UTC."""
+    if len(messages) == 1:
+        return messages[0][1]
+    return "\n".join(f"[{iso(at)[11:19]}] {text}" for at, text in messages)
 
 
 def unseen_by_thread(
@@ -126,9 +163,32 @@ def unseen_by_thread(
 def lines(history: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """History entries as (role, text); what has no text or another role is left out."""
     return [
-        ("assistant" if e.get("role") in ("assistant", "human", "agent") else "user", e["content"])
+        ("assistant" if e.get("role") in _ANSWERING else "user", e["content"] + _fate(e))
         for e in history
-        if e.get("role") in ("user", "assistant", "human", "agent")
+        if e.get("role") in ("user", *_ANSWERING)
         and isinstance(e.get("content"), str)
         and e["content"]
+    ]
+
+
+_ANSWERING = ("assistant", "human", "agent")
+_FATES = dict.fromkeys(NOT_DELIVERED, "this was never delivered to the customer") | {
+    UNKNOWN: "perhaps this never reached the customer"
+}
+
+
+def _fate(entry: Mapping[str, Any]) -> str:
+    fate = _FATES.get(str(entry.get("delivery", "")))
+    return f"\n[{fate}]" if fate and entry.get("role") in _ANSWERING else ""
+
+
+def undelivered(history: Sequence[Mapping[str, Any]], thread_id: str) -> list[tuple[str, str]]:
+    """What the vendor's thread takes for said last, and the customer never saw: as lines for it."""
+    answers = [e for e in history if thread_id and e.get("response_id") == thread_id]
+    return [
+        ("user", f"[of your last answer, this was never delivered to the customer: {text}]")
+        for e in answers
+        if e.get("turn_id") == answers[-1].get("turn_id")
+        and str(e.get("delivery", "")) in NOT_DELIVERED
+        and isinstance(text := e.get("content"), str)
     ]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from replyd.domain.messages import ConversationKey, InboundMessage
+from replyd.domain.usage import Usage, usage_from
 
 RECIPIENT_TEL = "recipient_tel"
 CONVERSATION_ID = "conversation_id"
@@ -31,11 +32,17 @@ OUTBOX = "reply_outbox"
 LAST_TURN = "reply_last_turn"
 ATTEMPTS = "reply_attempts"
 FAILURE = "reply_failure"
+USAGE = "reply_usage"
+TOOLS = "reply_tools"
+# Which profile answers, where people or the starter say so; both names are settings.
+PROFILE = "ai_profile"
+ASSISTANT_ID = "assistant_id"
 
 USER_REPLY_RECEIVED = "user_reply_received"
 AI_RESPONSE_SENT = "ai_response_sent"
 HANDED_TO_HUMAN = "handed_to_human"
 REPLY_FAILED = "reply_failed"
+REPLY_WITHHELD = "reply_withheld"
 
 Item = Mapping[str, Any]
 Entry = dict[str, Any]
@@ -77,7 +84,8 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """The effect of a turn that is about to happen, or may have happened."""
+    """The effect of a turn that is about to happen, or may have happened. `raise_flag`: people
+    keep the conversation once it has."""
 
     turn_id: str
     kind: str
@@ -87,6 +95,7 @@ class Outbox:
     reason: str = ""
     detail: str = ""
     summary: str = ""
+    raise_flag: bool = False
     delivery: Mapping[str, Any] | None = None
 
     @property
@@ -104,6 +113,7 @@ class Outbox:
             "reason": self.reason,
             "detail": self.detail,
             "summary": self.summary,
+            "raise_flag": self.raise_flag,
             "delivery": dict(self.delivery or {}),
         }
 
@@ -111,7 +121,7 @@ class Outbox:
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """What the turn protocol needs to know of an item. Times in epoch ms. `failure`: why the last
-    attempt did not succeed."""
+    attempt did not succeed. `tools`: those with effects that were called for what is pending."""
 
     key: ConversationKey
     conversation_id: str
@@ -130,6 +140,10 @@ class Conversation:
     last_turn: str
     attempts: int
     failure: str
+    usage: Usage
+    tools: Mapping[str, Any]
+    profile: str
+    assistant_id: str
 
     @property
     def settled(self) -> int:
@@ -154,7 +168,12 @@ def is_opted_out(item: Item) -> bool:
 
 
 def conversation_from(
-    item: Item, key: ConversationKey, *, address_attribute: str = RECIPIENT_TEL
+    item: Item,
+    key: ConversationKey,
+    *,
+    address_attribute: str = RECIPIENT_TEL,
+    profile_attribute: str = PROFILE,
+    assistant_attribute: str = ASSISTANT_ID,
 ) -> Conversation:
     seq = _int(item.get(SEQ))
     raw_pending = _list(item.get(PENDING))
@@ -180,6 +199,10 @@ def conversation_from(
         last_turn=_str(item.get(LAST_TURN)),
         attempts=_int(item.get(ATTEMPTS)),
         failure=_str(_map(item.get(FAILURE)).get("detail")),
+        usage=usage_from(item.get(USAGE)),
+        tools=_map(item.get(TOOLS)),
+        profile=_str(item.get(profile_attribute)),
+        assistant_id=_str(item.get(assistant_attribute)),
     )
 
 
@@ -247,6 +270,7 @@ def _outbox(raw: object) -> Outbox | None:
         reason=_str(raw.get("reason")),
         detail=_str(raw.get("detail")),
         summary=_str(raw.get("summary")),
+        raise_flag=raw.get("raise_flag") is True,
         delivery=_map(raw.get("delivery")),
     )
 

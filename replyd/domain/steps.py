@@ -40,7 +40,8 @@ NOT_OPTED_OUT: Condition = Missing((r.OPTED_OUT,))
 UNFINISHED: Condition = AnyOf((Exists((r.PENDING, 0)), Exists((r.OUTBOX,))))
 
 
-def _holds(token: str) -> Condition:
+def holds(token: str) -> Condition:
+    """The lease is ours."""
     return Compare((r.LEASE, "token"), "=", token)
 
 
@@ -126,7 +127,7 @@ def renew(token: str, expires_at: int) -> Step:
     """Keep the conversation, and see what has come of it meanwhile. A request that arrives late,
     behind its own repetition, must not shorten the lease."""
     place: Path = (r.LEASE, "expires_at")
-    condition = All((_holds(token), Compare(place, "<=", expires_at)))
+    condition = All((holds(token), Compare(place, "<=", expires_at)))
     return Step("renew", condition, (Set(place, expires_at),), returns="item")
 
 
@@ -136,17 +137,21 @@ def release(
     give_back_attempt: bool,
     drop_outbox: bool = False,
     failure: Mapping[str, Any] | None = None,
+    usage: Mapping[str, Any] | None = None,
 ) -> Step:
     """Let go of the conversation. `drop_outbox` only when nothing of it can have been sent.
-    `failure`: why the attempt did not succeed, for operators."""
+    `failure`: why the attempt did not succeed, for operators. `usage`: what is spent by now,
+    where that has changed."""
     actions: list[Action] = [Remove((r.LEASE,))]
     if failure is not None:
         actions.append(Set((r.FAILURE,), dict(failure)))
+    if usage is not None:
+        actions.append(Set((r.USAGE,), dict(usage)))
     if give_back_attempt:
         actions.append(Add((r.ATTEMPTS,), -1))
     if drop_outbox:
         actions.append(Remove((r.OUTBOX,)))
-    return Step("release", _holds(token), tuple(actions))
+    return Step("release", holds(token), tuple(actions))
 
 
 def intend_reply(
@@ -165,7 +170,7 @@ def intend_reply(
     replaced: Condition = Missing((r.OUTBOX,)) if over is None else is_about(over.turn_id)
     # An apology settles no message: only this tells that it has been committed.
     afresh = Not(Compare((r.LAST_TURN,), "=", outbox.turn_id))
-    terms = [_holds(token), *_pending_from(head), FLAG_DOWN, NOT_OPTED_OUT, replaced, afresh]
+    terms = [holds(token), *pending_from(head), FLAG_DOWN, NOT_OPTED_OUT, replaced, afresh]
     if seq is not None:
         terms.append(Compare((r.SEQ,), "=", seq))
     return _intend("intend_reply", All(tuple(terms)), outbox, expires_at)
@@ -176,14 +181,14 @@ def intend_handoff(
 ) -> Step:
     """`head`: the SID of the oldest message pending. `over`: the outbox that this one replaces;
     refused when callbacks have written more into it than is known."""
-    terms = [_holds(token), *_pending_from(head)]
+    terms = [holds(token), *pending_from(head)]
     if over is not None:
         place: Path = (r.OUTBOX, "delivery")
         terms.append(AnyOf((Missing(place), Compare(place, "=", dict(over.delivery or {})))))
     return _intend("intend_handoff", All(tuple(terms)), outbox, expires_at)
 
 
-def _pending_from(head: str) -> list[Condition]:
+def pending_from(head: str) -> list[Condition]:
     """Without this, requests that arrive once more after their turn has ended could bring it back
     to life, CLAIM with its old token first, and settle what it has never seen."""
     return [Compare((r.PENDING, 0, "sid"), "=", head)] if head else []
@@ -209,7 +214,7 @@ def arm(
     SIDs of the parts that were accepted (entry index to SID)."""
     condition = All(
         (
-            _holds(token),
+            holds(token),
             is_about(turn_id),
             FLAG_DOWN,
             NOT_OPTED_OUT,
@@ -232,11 +237,12 @@ def commit(
     status: str,
     thread_id: str = "",
     failure: Mapping[str, Any] | None = None,
+    usage: Mapping[str, Any] | None = None,
     prune: Iterable[str] = (),
 ) -> Step:
     """Settle the turn. `entries` go to the history; `outbox.delivery` is what callbacks were seen
     to have written, and the step is refused when they have written more since. `failure`: why
-    people have to look at it, if they do."""
+    people have to look at it, if they do. `usage`: what is spent by now."""
     history = tuple(dict(e) for e in entries)
     actions: list[Action] = [
         *([Append((r.MESSAGES,), history)] if history else []),
@@ -246,11 +252,16 @@ def commit(
         Remove((r.LEASE,)),
         Remove((r.OUTBOX,)),
         Remove((r.ATTEMPTS,)),
+        Remove((r.TOOLS,)),
         Set((r.FAILURE,), dict(failure)) if failure else Remove((r.FAILURE,)),
         DropHead((r.PENDING,), len(outbox.seqs)),
     ]
     if thread_id:
         actions.append(Set((r.THREAD_ID,), thread_id))
+    if outbox.raise_flag:
+        actions.append(Set((r.HANDOFF,), True))
+    if usage is not None:
+        actions.append(Set((r.USAGE,), dict(usage)))
     actions += [Remove((r.SEEN, sid)) for sid in prune]
     return Step("commit", _ours_as_seen(token, outbox), tuple(actions))
 
@@ -271,14 +282,14 @@ def commit_apology(
 
 def _ours_as_seen(token: str, outbox: r.Outbox) -> Condition:
     as_seen = Compare((r.OUTBOX, "delivery"), "=", dict(outbox.delivery or {}))
-    return All((_holds(token), is_about(outbox.turn_id), as_seen))
+    return All((holds(token), is_about(outbox.turn_id), as_seen))
 
 
 def roll_over(token: str, head: Sequence[Any]) -> Step:
     """Take the oldest entries out of the history, once they are in the archive; refused when one
     of them has changed since it was read."""
     same = [Compare((r.MESSAGES, i), "=", entry) for i, entry in enumerate(head)]
-    return Step("roll_over", All((_holds(token), *same)), (DropHead((r.MESSAGES,), len(head)),))
+    return Step("roll_over", All((holds(token), *same)), (DropHead((r.MESSAGES,), len(head)),))
 
 
 def prunable(seen: Mapping[str, int], now: int, *, horizon_ms: int, keep: int) -> tuple[str, ...]:

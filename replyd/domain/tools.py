@@ -1,5 +1,6 @@
 """Tools: what the model may have done for it, and what came of it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,3 +57,17 @@ HAND_OVER = ToolSpec(
         "additionalProperties": False,
     },
 )
+
+
+def hand_over_arguments(text: str) -> tuple[str, str]:
+    """Reason and summary of a call of `hand_over`. A model that gets them wrong still means it."""
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        return "", ""
+    given = given if isinstance(given, dict) else {}
+    reason, summary = given.get("reason"), given.get("summary")
+    return (
+        reason if isinstance(reason, str) else "",
+        summary if isinstance(summary, str) else "",
+    )

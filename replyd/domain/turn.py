@@ -5,11 +5,12 @@ Times are epoch milliseconds, pauses milliseconds.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeGuard
 
 from replyd.domain import record as r
 from replyd.domain.expressions import Applied, StepResult
+from replyd.domain.limits import LimitPolicy
 from replyd.domain.messages import ConversationKey
 from replyd.domain.record import Conversation, Outbox
 from replyd.domain.window import WindowPolicy
@@ -25,6 +26,14 @@ FAILED = "failed"
 AMBIGUOUS = "ambiguous"
 TOO_OLD = "too_old"
 UNDELIVERED = "undelivered"
+BY_AI = "ai_handed_over"
+OVER_LIMIT = "over_limit"
+LOOP = "loop"
+FLAGGED = "moderation"
+# Nothing went wrong: the conversation was meant to go to people.
+INTENDED = frozenset({REQUESTED, OPTED_OUT, BY_AI})
+# Kinds of outbox whose turn needs no answer of the customer's phone.
+FOR_PEOPLE = frozenset({"handoff", "silence"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,7 @@ class TurnPolicy:
     on_ambiguous: Literal["resend", "handoff"] = "handoff"
     # Whether the customer is told when the AI gives up.
     apology: bool = False
+    limits: LimitPolicy = field(default_factory=LimitPolicy)
 
 
 # --- STAGE -------------------------------------------------------------------------------------
@@ -181,10 +191,10 @@ def after_renewal(
 ) -> "Holds | LeaseLost | Silenced | NewerMessages":
     """Whether the model's answer is still wanted, by the item that a renewal showed. `seq`: the
     newest message that it will answer, where a newer one means to ask again."""
-    if not _is_ours(conversation, token):
+    if not is_ours(conversation, token):
         return LeaseLost()
-    if silenced := _silenced(conversation):
-        return silenced
+    if stopped := silenced(conversation):
+        return stopped
     newer = seq is not None and conversation.seq != seq
     return NewerMessages(conversation) if newer else Holds()
 
@@ -242,17 +252,19 @@ def after_arm(
 ) -> Holds | LeaseLost | Silenced:
     if isinstance(result, Applied):
         return Holds()
-    if not _is_ours(conversation, token):
+    if not is_ours(conversation, token):
         return LeaseLost()
-    return _silenced(conversation) or LeaseLost()
+    return silenced(conversation) or LeaseLost()
 
 
-def _is_ours(conversation: Conversation | None, token: str) -> TypeGuard[Conversation]:
+def is_ours(conversation: Conversation | None, token: str) -> TypeGuard[Conversation]:
+    """Whether we still hold the lease."""
     lease = conversation.lease if conversation is not None else None
     return lease is not None and lease.token == token
 
 
-def _silenced(conversation: Conversation) -> Silenced | None:
+def silenced(conversation: Conversation) -> Silenced | None:
+    """Why no AI reply may start, if so."""
     if conversation.handoff:
         return Silenced(REQUESTED)
     return Silenced(OPTED_OUT) if conversation.opted_out else None
@@ -286,11 +298,11 @@ def after_handoff_intent(
     """Only another's token, or more from callbacks in the outbox that it replaces, refuse it."""
     if isinstance(result, Applied):
         return Holds()
-    if not _is_ours(conversation, token):
+    if not is_ours(conversation, token):
         return LeaseLost()
     if conversation.outbox is None:
         return LeaseLost()
-    if conversation.outbox.kind == "handoff":
+    if conversation.outbox.kind in FOR_PEOPLE:
         return Holds()
     return DeliveryChanged(conversation.outbox)
 

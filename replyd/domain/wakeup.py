@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from replyd.domain.address import is_address
+from replyd.domain.address import bare, is_address
 from replyd.domain.messages import ConversationKey, InboundMessage, texts
 from replyd.domain.record import iso
 from replyd.errors import PoisonMessage
@@ -20,11 +20,13 @@ _SID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Wakeup:
-    """Look at this conversation: message `seq` is, or was, pending there."""
+    """Look at this conversation: message `seq` is, or was, pending there. `business`: the
+    company's number without the channel prefix, empty where the body does not tell."""
 
     key: ConversationKey
     seq: int
     sid: str = ""
+    business: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +119,17 @@ class BodyCodec:
         sort = key.get(self.sort_key) if self.sort_key else None
         if self.sort_key and not _is_key(sort):
             raise PoisonMessage(f"`key` has no {self.sort_key}")
-        message = data.get("message")
-        sid = message.get("sid", "") if isinstance(message, dict) else ""
         item_key = ConversationKey(partition, sort if _is_key(sort) else "")
-        return Wakeup(item_key, seq, sid if isinstance(sid, str) else "")
+        # The conversation's own number; a record without one takes messages to any.
+        business = _text(data, "conversation", "company_tel") or _text(data, "message", "to")
+        return Wakeup(item_key, seq, _text(data, "message", "sid"), bare(business))
+
+
+def _text(data: Mapping[str, Any], part: str, name: str) -> str:
+    """What one may do without: empty if it is not there or no text."""
+    inner = data.get(part)
+    value = inner.get(name) if isinstance(inner, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def _is_key(value: object) -> TypeGuard[str]:

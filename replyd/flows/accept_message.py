@@ -39,7 +39,10 @@ class AcceptMessage:
         unknown: UnknownSenderPolicy,
         new_key: Callable[[str, str], ConversationKey],
         lookup_cache_seconds: float = 3,
+        prepare: Callable[[InboundMessage], None] | None = None,
     ) -> None:
+        """`prepare`: called with each message that the AI is about to answer, for what takes time
+        and can be done while its window is open."""
         self._store = store
         self._lookup = CachedLookup(store, clock, lookup_cache_seconds)
         self._wakeups = wakeups
@@ -52,6 +55,7 @@ class AcceptMessage:
         self._words = words
         self._unknown = unknown
         self._new_key = new_key
+        self._prepare = prepare
 
     async def __call__(self, message: InboundMessage) -> None:
         for _ in range(2):
@@ -142,6 +146,8 @@ class AcceptMessage:
             self._buffer.wake(target.key, staged.seq, max(closes_at, now))
             raise
         self._buffer.staged(target.key, staged.seq, closes_at)
+        if self._prepare is not None and not silent:
+            self._prepare(message)
         self._telemetry.emit(
             MessageAccepted(
                 key=target.key,

@@ -10,21 +10,13 @@ from replyd.domain.messages import ConversationKey
 from replyd.domain.record import Conversation
 from replyd.errors import Busy, DependencyDown, DependencyError, Permanent, ReplydError, Temporary
 from replyd.flows import apologise
+from replyd.flows.account import Account
 from replyd.flows.hand_over import hand_over, repeat_handoff
 from replyd.flows.lease import Lease
+from replyd.flows.outcomes import LookAgain, Outcome, PassOn, Retry, Settled
 from replyd.flows.reply import Reply
 from replyd.flows.roll_over import roll_over
-from replyd.flows.workbench import (
-    Account,
-    LookAgain,
-    News,
-    Outcome,
-    PassOn,
-    Retry,
-    Settled,
-    Turn,
-    Workbench,
-)
+from replyd.flows.workbench import News, Turn, Workbench
 
 # A cancelled turn has this long to let go of its lease.
 _RELEASE_SECONDS = 3.0
@@ -135,6 +127,9 @@ class AnswerConversation:
                 case effects.AskModel(taken):
                     await held.take(taken)
                     return await self._reply(held)
+                case effects.SayText() as what:
+                    await held.take(what.taken)
+                    return await self._reply.say(held, what)
                 case effects.Recover() as what:
                     return await self._reply.resume(held, what)
                 case effects.HandOver() as what:
@@ -154,12 +149,13 @@ class AnswerConversation:
         self, held: Turn, *, give_back: bool, error: DependencyError | None = None
     ) -> None:
         """Without it the lease runs out by itself: a failure here costs time only."""
-        now = self._bench.clock.now()
+        now, attempts = self._bench.clock.now(), held.conversation.attempts
         step = steps.release(
             held.lease.token,
             give_back_attempt=give_back,
             drop_outbox=held.intended == "reply" and not held.may_have_sent,
             failure=record.failure(error.dependency, error.reason, now) if error else None,
+            usage=held.usage(counted=attempts - 1 if give_back else attempts),
         )
         with suppress(ReplydError, TimeoutError):
             async with asyncio.timeout(_RELEASE_SECONDS):

@@ -1,7 +1,8 @@
-"""FAIL's first half: tell the customer, once, that the AI has no answer."""
+"""A word to the customer, once, ahead of a handoff: that the AI has no answer, or its farewell."""
 
 from replyd.domain import effects, record, recovery, turn
 from replyd.domain.record import Entry, Outbox
+from replyd.domain.text import split_reply
 from replyd.errors import Ambiguous
 from replyd.flows.intend import intend
 from replyd.flows.send import send
@@ -9,11 +10,11 @@ from replyd.flows.settle import settle_apology
 from replyd.flows.workbench import Turn
 
 
-async def apologise(held: Turn) -> bool:
+async def apologise(held: Turn, what: effects.HandOver) -> bool:
     """An INTENT with a reply's conditions, SEND, and a COMMIT of no messages; false when the
     lease was lost. An apology that cannot be sent, or may have been, is not tried again: what
     counts is that people get the messages. Raises as the store does."""
-    outbox = _outbox(held)
+    outbox = _outbox(held, what)
     if not isinstance(await intend(held, outbox, seq=None), turn.Holds):
         # Whatever it was: a lost lease shows at the handoff's own INTENT.
         return True
@@ -30,12 +31,22 @@ async def finish(held: Turn, outbox: Outbox) -> bool:
     return await settle_apology(held, recovery.unknown_delivery(outbox))
 
 
-def _outbox(held: Turn) -> Outbox:
+def _outbox(held: Turn, what: effects.HandOver) -> Outbox:
     turn_id, now = effects.apology_id(held.conversation), held.bench.clock.now()
-    entry: Entry = {
-        "role": "assistant",
-        "content": held.bench.apology_text,
-        "timestamp": record.iso(now),
-        "turn_id": turn_id,
+    said: list[Entry] = [
+        {
+            "role": "assistant",
+            "content": text,
+            "timestamp": record.iso(now),
+            "turn_id": turn_id,
+        }
+        for text in split_reply(what.farewell or held.bench.apology_text)
+    ]
+    # Whoever goes on after a crash hands over as it was meant.
+    said[-1][effects.ANNOUNCED] = {
+        "reason": what.reason,
+        "detail": what.detail,
+        "summary": what.summary,
+        "raise_flag": what.raise_flag,
     }
-    return Outbox(turn_id, "apology", (), (entry,), now, delivery={})
+    return Outbox(turn_id, "apology", (), tuple(said), now, delivery={})

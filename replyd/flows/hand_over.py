@@ -5,15 +5,17 @@ from dataclasses import replace
 from replyd.domain import delivery, effects, record, recovery, steps, turn
 from replyd.domain.record import Outbox
 from replyd.flows.apologise import apologise
+from replyd.flows.outcomes import Outcome, Retry, Settled
 from replyd.flows.settle import settle
-from replyd.flows.workbench import Outcome, Retry, Settled, Turn
+from replyd.flows.tools import called
+from replyd.flows.workbench import Turn
 
 
 async def hand_over(held: Turn, what: effects.HandOver) -> Outcome:
     """INTENT(handoff), the effect, COMMIT. Raises as the store and the queue do."""
     if held.pending != what.taken:
         await held.take(what.taken)
-    if what.apologise and not await apologise(held):
+    if (what.apologise or what.farewell) and not await apologise(held, what):
         held.ended("lease_lost", reason=what.reason)
         return Retry()
     outbox = _outbox(held, what, what.maybe_sent)
@@ -51,6 +53,30 @@ async def repeat_handoff(held: Turn, what: effects.RepeatHandoff) -> Outcome:
 
 async def carry_out(held: Turn, outbox: Outbox) -> Outcome:
     bench, conversation = held.bench, held.conversation
+    if outbox.kind == "handoff":
+        await _give(held, outbox)
+    status = _STATUSES.get(outbox.reason, record.REPLY_FAILED)
+    if outbox.kind == "silence":
+        status = record.REPLY_WITHHELD
+    now, intended = bench.clock.now(), outbox.reason in turn.INTENDED
+    failure = None if intended else record.failure(outbox.reason, outbox.detail, now)
+    usage = held.usage(counted=0)
+    if not await settle(held, outbox, status=status, failure=failure, usage=usage):
+        held.ended("lease_lost", reason=outbox.reason, detail="COMMIT did not hold")
+        return Retry()
+    outcome = "handed_over" if outbox.kind == "handoff" else "withheld"
+    held.ended(outcome, reason=outbox.reason, detail=outbox.detail)
+    return Settled(max(outbox.seqs, default=conversation.settled))
+
+
+# What stands in the record; of the AI's failures, which people have to look at, `reply_failed`.
+_STATUSES = dict.fromkeys(
+    (*turn.INTENDED, turn.OVER_LIMIT, turn.LOOP, turn.FLAGGED), record.HANDED_TO_HUMAN
+)
+
+
+async def _give(held: Turn, outbox: Outbox) -> None:
+    bench, conversation = held.bench, held.conversation
     await bench.handoffs.send(
         [
             bench.codec.encode(
@@ -68,15 +94,6 @@ async def carry_out(held: Turn, outbox: Outbox) -> Outcome:
             for taken in held.taken
         ]
     )
-    wanted = outbox.reason in (turn.REQUESTED, turn.OPTED_OUT)
-    status = record.HANDED_TO_HUMAN if wanted else record.REPLY_FAILED
-    now = bench.clock.now()
-    failure = None if wanted else record.failure(outbox.reason, outbox.detail, now)
-    if not await settle(held, outbox, status=status, failure=failure):
-        held.ended("lease_lost", reason=outbox.reason, detail="COMMIT did not hold")
-        return Retry()
-    held.ended("handed_over", reason=outbox.reason, detail=outbox.detail)
-    return Settled(max(outbox.seqs, default=conversation.settled))
 
 
 def _outbox(held: Turn, what: effects.HandOver, maybe_sent: Outbox | None) -> Outbox:
@@ -91,18 +108,22 @@ def _outbox(held: Turn, what: effects.HandOver, maybe_sent: Outbox | None) -> Ou
             at=at,
             reason=what.reason,
             detail=what.detail,
-            summary=_summary(marked),
+            summary="\n\n".join(filter(None, (_summary(marked), called(held)))),
         )
     turn_id = held.bench.ids.fresh()
-    entries = tuple(held.user_entries(turn_id))
+    entries = held.user_entries(turn_id)
+    if held.account.tools and entries:
+        entries[-1]["tools"] = list(held.account.tools)
     return Outbox(
         turn_id,
-        "handoff",
+        "silence" if what.silent else "handoff",
         held.seqs,
-        entries,
+        tuple(entries),
         at,
         reason=what.reason,
         detail=what.detail,
+        summary=what.summary or called(held),
+        raise_flag=what.raise_flag,
         delivery={},
     )
 

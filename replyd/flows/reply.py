@@ -4,13 +4,14 @@ from replyd.domain import effects, record, recovery, turn
 from replyd.domain.record import Outbox
 from replyd.errors import Ambiguous, Permanent, Temporary
 from replyd.flows import recover
-from replyd.flows.compose import compose, draft_of
+from replyd.flows.compose import FIXED, Draft, compose, draft_of, fixed_draft
 from replyd.flows.hand_over import hand_over
 from replyd.flows.intend import intend
+from replyd.flows.outcomes import Outcome, Retry, Settled
 from replyd.flows.run import Drafts, Unwanted, ask, restart
 from replyd.flows.send import Sent, send
 from replyd.flows.settle import settle
-from replyd.flows.workbench import Outcome, Retry, Settled, Turn
+from replyd.flows.workbench import Turn
 
 
 class Reply:
@@ -24,10 +25,16 @@ class Reply:
         """RUN, and what follows."""
         return await self._until_settled(held, None)
 
+    async def say(self, held: Turn, what: effects.SayText) -> Outcome:
+        """A fixed text instead of RUN."""
+        held.fixed = what
+        return await self._until_settled(held, None)
+
     async def resume(self, held: Turn, what: effects.Recover) -> Outcome:
         """The reply of a worker that ended while sending it, or could not tell."""
         await held.take(what.taken)
         held.intended, held.may_have_sent = "reply", True
+        held.account.recovered(what.outbox)
         return await self._until_settled(held, what.outbox)
 
     async def _until_settled(self, held: Turn, unclear: Outbox | None) -> Outcome:
@@ -55,8 +62,12 @@ class Reply:
                     return answer
 
     async def _answer(self, held: Turn) -> Outcome | Unwanted:
+        draft: Draft | effects.HandOver | Unwanted
         try:
-            draft = await ask(held, self._drafts)
+            if held.fixed is not None:
+                draft = fixed_draft(held.fixed.text, held.fixed.reason)
+            else:
+                draft = await ask(held, self._drafts)
         except Permanent as error:
             # Repeating cannot help: people answer.
             held.bench.failed("model", error)
@@ -65,6 +76,8 @@ class Reply:
                 held,
                 effects.give_up(held.conversation, held.pending, turn.FAILED, str(error), policy),
             )
+        if isinstance(draft, effects.HandOver):
+            return await hand_over(held, draft)
         if not isinstance(draft, tuple):
             return draft
         outbox = compose(held, draft)
@@ -125,8 +138,12 @@ async def _settle(held: Turn, noted: Outbox, sent: Sent) -> Outcome:
         failure = record.failure("partly_sent", f"{detail}: {why}", held.bench.clock.now())
         noted = recovery.without_unsent(noted)
     status = record.AI_RESPONSE_SENT if stopped is None else record.REPLY_FAILED
-    thread_id = str(parts[0][1].get("response_id", ""))
-    if not await settle(held, noted, status=status, thread_id=thread_id, failure=failure):
+    first = parts[0][1]
+    thread_id = str(first.get("response_id", ""))
+    usage = held.usage(counted=0, replied=True, told=first.get(FIXED) == turn.OVER_LIMIT)
+    if not await settle(
+        held, noted, status=status, thread_id=thread_id, failure=failure, usage=usage
+    ):
         held.ended("lease_lost", detail="the reply was sent, COMMIT did not hold")
         return Retry()
     if stopped is None:

@@ -5,12 +5,13 @@ import sys
 from collections import OrderedDict
 from contextlib import suppress
 
-from replyd.domain import prompt, turn
-from replyd.domain.events import ModelAnswered, ModelAsked, ModelInterrupted
-from replyd.errors import DependencyError, Permanent
-from replyd.flows.compose import Draft, draft_from
+from replyd.domain import effects, turn
+from replyd.domain.events import ModelInterrupted
+from replyd.errors import DependencyError
+from replyd.flows.compose import Draft
+from replyd.flows.converse import converse
+from replyd.flows.tools import TurnOverError
 from replyd.flows.workbench import Turn
-from replyd.ports import Line, ModelRequest
 
 _MAX_DRAFTS = 1_000
 # No message has a seq beyond this one.
@@ -40,17 +41,16 @@ class Drafts:
         return self._kept.pop(held.sids, None)
 
 
-async def ask(held: Turn, drafts: Drafts) -> Draft | Unwanted:
+async def ask(held: Turn, drafts: Drafts) -> Draft | effects.HandOver | Unwanted:
     """The model's answer, with the lease kept meanwhile. The call is cancelled, which saves its
     cost, as soon as a renewal shows that its answer would be thrown away.
 
-    Raises as the model does; Permanent also for an answer without text."""
+    Raises as `converse` does."""
     bench, account = held.bench, held.account
     if (draft := drafts.pop(held)) is not None:
         return draft
     started = bench.clock.now()
-    bench.telemetry.emit(ModelAsked(held.key, held.sids, started))
-    call = asyncio.create_task(bench.model.respond(_request(held)))
+    call = asyncio.create_task(converse(held))
     watch = asyncio.create_task(_until_unwanted(held))
     try:
         await asyncio.wait((call, watch), return_when=asyncio.FIRST_COMPLETED)
@@ -61,28 +61,13 @@ async def ask(held: Turn, drafts: Drafts) -> Draft | Unwanted:
             reason = _WHY[type(unwanted)]
             bench.telemetry.emit(ModelInterrupted(held.key, held.sids, reason, now - started, now))
             return unwanted
-        reply = call.result()
+        return call.result()
+    except TurnOverError as over:
+        return over.answer
     finally:
         for task in (call, watch):
             task.cancel()
         await asyncio.gather(call, watch, return_exceptions=True)
-    if not reply.text.strip():
-        raise Permanent("model", "the model answered without text")
-    account.model, account.answer = reply.model, reply.text
-    account.input_tokens += reply.input_tokens
-    account.output_tokens += reply.output_tokens
-    bench.telemetry.emit(
-        ModelAnswered(
-            key=held.key,
-            sids=held.sids,
-            model=reply.model,
-            duration_ms=now - started,
-            input_tokens=reply.input_tokens,
-            output_tokens=reply.output_tokens,
-            at=now,
-        )
-    )
-    return draft_from(reply, input_tokens=account.input_tokens, output_tokens=account.output_tokens)
 
 
 async def restart(held: Turn, newer: turn.NewerMessages) -> turn.Silenced | turn.LeaseLost | None:
@@ -137,16 +122,3 @@ async def _renewed(held: Turn, *, seq: int | None) -> turn.Holds | Unwanted | No
         await asyncio.sleep(turn.pause_ms(1, bench.ids.jitter()) / 1000)
         return None
     return turn.after_renewal(held.read(result), token=held.lease.token, seq=seq)
-
-
-def _request(held: Turn) -> ModelRequest:
-    conversation = held.conversation
-    history = conversation.messages[-held.bench.history_messages :]
-    unseen = prompt.unseen_by_thread(history, conversation.thread_id)
-    return ModelRequest(
-        turn=prompt.burst(t.message for t in held.taken),
-        thread_id=conversation.thread_id,
-        unseen=tuple(Line(*line) for line in prompt.lines(unseen)),
-        history=tuple(Line(*line) for line in prompt.lines(history)),
-        conversation_id=conversation.conversation_id,
-    )

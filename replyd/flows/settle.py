@@ -24,6 +24,7 @@ async def settle(
     status: str,
     thread_id: str = "",
     failure: Mapping[str, Any] | None = None,
+    usage: Mapping[str, Any] | None = None,
 ) -> bool:
     """Repeat COMMIT until it holds (true) or the lease is lost (false): whoever claims next then
     finds the outbox."""
@@ -45,6 +46,7 @@ async def settle(
             status=status,
             thread_id=thread_id,
             failure=failure,
+            usage=usage,
             prune=prune if entries else (),
         )
 

@@ -1,18 +1,22 @@
 """What every flow of a turn works with: ports, policies, and the account of one turn."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from replyd.domain import prompt, record, routing
+from replyd.domain import effects, prompt, record, routing, usage
 from replyd.domain.events import DependencyFailed, TurnEnded
 from replyd.domain.expressions import StepResult
 from replyd.domain.messages import ConversationKey, InboundMessage
+from replyd.domain.profile import Profile, Profiles
 from replyd.domain.record import Conversation, Outbox, Pending, conversation_from
 from replyd.domain.turn import TurnPolicy
 from replyd.domain.wakeup import BodyCodec
 from replyd.domain.window import WindowPolicy
 from replyd.errors import DependencyError
+from replyd.flows.account import Account
+from replyd.flows.contents import ContentReader
 from replyd.flows.lease import Lease
 from replyd.ports import (
     Channel,
@@ -20,9 +24,24 @@ from replyd.ports import (
     ConversationStore,
     HandoffQueue,
     Ids,
+    Moderator,
     ReplyModel,
     Telemetry,
+    Toolbox,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Moderation:
+    """`input`, `output`: off, handoff, or text, which is sent instead."""
+
+    moderator: Moderator
+    input: str = "off"
+    output: str = "off"
+    text: str = ""
+
+    def outcome(self, which: str) -> str:
+        return self.input if which == "input" else self.output
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +64,15 @@ class Workbench:
     grace_seconds: float
     # (key, turn id, entry index) -> URL, or empty where there is none.
     status_callback: Callable[[ConversationKey, str, int], str]
+    toolbox: Toolbox
+    # None where files are not read.
+    contents: ContentReader | None = None
+    profiles: Profiles = field(default_factory=Profiles)
+    prices: Mapping[str, usage.Price] = field(default_factory=dict)
+    moderation: Moderation | None = None
     address_attribute: str = record.RECIPIENT_TEL
+    profile_attribute: str = record.PROFILE
+    assistant_attribute: str = record.ASSISTANT_ID
     history_messages: int = 50
     keep_messages: int = 50
     seen_keep: int = 500
@@ -59,7 +86,13 @@ class Workbench:
         """The item that a step's answer shows; None where there is none."""
         if result.item is None:
             return None
-        return conversation_from(result.item, key, address_attribute=self.address_attribute)
+        return conversation_from(
+            result.item,
+            key,
+            address_attribute=self.address_attribute,
+            profile_attribute=self.profile_attribute,
+            assistant_attribute=self.assistant_attribute,
+        )
 
     def failed(self, operation: str, error: DependencyError) -> None:
         """Tell operators of a call that did not succeed."""
@@ -86,24 +119,6 @@ class Taken:
     pending: Pending
     message: InboundMessage
     text: str
-
-
-@dataclass(slots=True)
-class Account:
-    """What is known of a turn so far; becomes its one log line."""
-
-    claimed_at: int
-    window_wait_ms: int = 0
-    restarts: int = 0
-    reconciled: int = 0
-    model_ms: int = 0
-    send_ms: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    model: str = ""
-    answer: str = ""
-    turn_id: str = ""
-    reply_sids: list[str] = field(default_factory=list)
 
 
 class News:
@@ -142,6 +157,10 @@ class Turn:
     may_have_sent: bool = False
     # The outbox in the item of which nothing was sent, until another one takes its place.
     unsent: Outbox | None = None
+    # Tools with effects that were called under this lease, as `reply_tools` has them.
+    tools: dict[str, record.Entry] = field(default_factory=dict)
+    # Sent instead of asking the model, and why.
+    fixed: effects.SayText | None = None
 
     @property
     def key(self) -> ConversationKey:
@@ -169,13 +188,50 @@ class Turn:
         """The SID of the oldest message that the turn takes."""
         return self.taken[0].pending.sid if self.taken else ""
 
+    @property
+    def profile(self) -> Profile:
+        return self.bench.profiles.of(self.conversation)
+
     def read(self, result: StepResult) -> Conversation | None:
         """The item that a step's answer shows."""
         return self.bench.read(self.key, result)
 
+    def usage(
+        self, *, counted: int, replied: bool = False, told: bool = False
+    ) -> dict[str, Any] | None:
+        """What is spent by now, for the record; None where it has that already. `counted`: the
+        attempts that are in it. `told`: the customer learnt of the limit."""
+        limits, kept = self.bench.policy.limits, self.conversation.usage
+        before = effects.usage_now(self.conversation, now=self.account.claimed_at, policy=limits)
+        spent = self.account.spent(limits.reserve) + usage.Spent(turns=int(replied))
+        if spent == usage.Spent() and before.total == kept.total and counted == kept.counted:
+            return None
+        after = before.plus(spent)
+        told_on = before.day if told else before.told
+        return replace(after, counted=counted, told=told_on).as_attribute()
+
+    def read_as(self, notes: Mapping[str, Mapping[int, str]]) -> None:
+        """The texts of the messages, now that their files were read: notes by SID and place."""
+        self.taken = tuple(
+            replace(t, text=self._readable(t.message, notes.get(t.message.sid, {})))
+            for t in self.taken
+        )
+
+    def _readable(self, message: InboundMessage, notes: Mapping[int, str]) -> str:
+        known = {
+            str(e.get("message_id")): str(e["content"]) for e in self._known() if "content" in e
+        }
+        return prompt.readable(message, quoted=prompt.quoted_text(message, known), notes=notes)
+
+    def _known(self) -> Iterator[record.Entry]:
+        yield from self.conversation.messages
+        for taken in self.taken:
+            yield {"message_id": taken.message.sid, "content": taken.message.body}
+
     async def take(self, pending: Sequence[Pending]) -> None:
         """Bring the bodies of these messages; raises as the store does."""
         self.taken = tuple([await self._with_body(p) for p in pending])
+        self.read_as({})
 
     async def _with_body(self, pending: Pending) -> Taken:
         message = await stored_message(self.bench.store, pending)
@@ -187,7 +243,7 @@ class Turn:
                 recipient=self.conversation.company_tel,
                 body=NO_LONGER_STORED,
             )
-        return Taken(pending, message, prompt.readable(message))
+        return Taken(pending, message, "")
 
     def ended(
         self, outcome: str, *, reason: str = "", detail: str = "", retry_in_ms: int = 0
@@ -213,43 +269,13 @@ class Turn:
                 total_ms=now - account.claimed_at,
                 input_tokens=account.input_tokens,
                 output_tokens=account.output_tokens,
+                cached_tokens=account.cached_tokens,
+                microdollars=account.microdollars,
+                tool_calls=len(account.tools),
                 model=account.model,
+                profile=self.profile.name,
                 retry_in_ms=retry_in_ms,
                 question="\n".join(t.text for t in self.taken) if self.bench.bodies else "",
                 answer=account.answer if self.bench.bodies else "",
             )
         )
-
-
-# --- what the buffer does next with the conversation's wake-up --------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """Wake-ups up to `seq` may be deleted."""
-
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class LookAgain:
-    """Hold the wake-up until `at`, epoch ms."""
-
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Not for now: come back after a growing pause, at least `delay_ms`."""
-
-    delay_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PassOn:
-    """Another worker has it: send a fresh wake-up for `at`, epoch ms, and delete this one."""
-
-    at: int
-
-
-Outcome = Settled | LookAgain | Retry | PassOn

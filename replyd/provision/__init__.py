@@ -1,7 +1,8 @@
 """`replyd init` makes what is missing in AWS; `replyd check` says what is wrong."""
 
-from replyd.provision.checks import CheckResult, check, exit_code, render, settings_result
+from replyd.provision.checks import check
 from replyd.provision.create import Names, Outcome, Report, init, render_report
+from replyd.provision.results import CheckResult, exit_code, render, settings_result
 
 __all__ = [
     "CheckResult",

@@ -1,52 +1,34 @@
 """`replyd check`: whether everything that replyd needs is there, and how to mend what is not."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from rich.table import Table
-from rich.text import Text
-
 from replyd.adapters.provisioning import QueueFacts, TableFacts
-from replyd.errors import DependencyError, ReplydError
+from replyd.ports import WholeTable
+from replyd.provision.ai_checks import (
+    CheckedModel,
+    OpenTools,
+    about_models,
+    about_prices,
+    about_tools,
+    about_voice,
+)
+from replyd.provision.assignments import about_assignments, knows_assistants
 from replyd.provision.requirements import about_queue, about_table
+from replyd.provision.results import CheckResult, Failure, outcome, settings_result
 from replyd.settings import Settings
 
 CHECK_SECONDS = 10.0
-EXIT_OK, EXIT_DEPENDENCY, EXIT_SETTINGS = 0, 69, 78
 
-# When OpenAI ends a model, as published.
-MODEL_ENDS = {
-    "gpt-5": "2026-12-11",
-    "gpt-5-mini": "2026-12-11",
-    "gpt-5-nano": "2026-12-11",
-    "gpt-4o": "2027-01-14",
-    "gpt-4o-mini": "2027-01-14",
-    "gpt-4.1": "2027-01-14",
-    "gpt-4.1-mini": "2027-01-14",
-}
 _MEND = {
     "sqs": "check the queue's URL, AWS credentials and region, and AWS_ENDPOINT_URL if it is set",
     "dynamodb": "check conversations.table, AWS credentials and region, and AWS_ENDPOINT_URL if it "
     "is set",
-    "openai": "check OPENAI_API_KEY, ai.model and ai.base_url",
     "twilio": "check the account's SID and token in twilio.accounts, and twilio.base_url",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """`found` says what is there, `mend` what to do: always when `ok` is false, and as advice when
-    it is true. `about_settings`: a failure is one of the settings, not of a dependency."""
-
-    name: str
-    ok: bool
-    found: str
-    mend: str = ""
-    about_settings: bool = False
 
 
 class Inspector(Protocol):
@@ -55,12 +37,6 @@ class Inspector(Protocol):
     async def queue(self, url: str) -> QueueFacts: ...
 
     async def table(self, name: str) -> TableFacts | None: ...
-
-
-class CheckedModel(Protocol):
-    async def check(self) -> None:
-        """Raises DependencyDown or Permanent with a reason that an operator can act on."""
-        ...
 
 
 class CheckedChannel(Protocol):
@@ -73,50 +49,52 @@ async def check(
     settings: Settings,
     *,
     inspector: Inspector,
-    model: CheckedModel,
+    models: Mapping[str, CheckedModel],
     channel: CheckedChannel,
+    open_tools: OpenTools,
+    table: WholeTable,
+    assistants: bool = False,
     timeout: float = CHECK_SECONDS,
 ) -> list[CheckResult]:
-    """All checks at once, each within `timeout` seconds. Sends nothing and changes nothing."""
+    """All checks at once, each within `timeout` seconds. Sends nothing and changes nothing.
+
+    `models`: by profile, "" for the default one. `assistants`: read the table for what its
+    conversations name even where the settings speak of no assistants."""
     queues, guarded = settings.queues, partial(_guarded, timeout)
-    asked = partial(_model, model, settings.ai.model)
-    dependencies = [
+    own = [
         guarded("replies queue", "sqs", partial(_queue, inspector, queues.replies_url)),
         guarded("handoff queue", "sqs", partial(_queue, inspector, queues.handoff_url)),
         guarded("table", "dynamodb", partial(_table, inspector, settings)),
-        # A process that only takes webhooks asks no model, and need not have its key.
-        *([] if settings.server.role == "webhook" else [guarded("model", "openai", asked)]),
-        *(
-            guarded(f"Twilio {sid[:4]}…{sid[-4:]}", "twilio", partial(_account, channel, sid))
-            for sid in settings.twilio.accounts
-        ),
     ]
-    return [settings_result(), _public_url(settings), *await asyncio.gather(*dependencies)]
+    accounts = [
+        guarded(f"Twilio {sid[:4]}…{sid[-4:]}", "twilio", partial(_account, channel, sid))
+        for sid in settings.twilio.accounts
+    ]
+    # A process that only takes webhooks asks no model, and need not have its key.
+    answers = settings.server.role != "webhook"
+    scans = assistants or (answers and knows_assistants(settings.ai))
+    there, ai, named, vendors = await asyncio.gather(
+        asyncio.gather(*own),
+        _ai(settings, models, open_tools, timeout) if answers else _nothing(),
+        about_assignments(settings.ai, table, timeout) if scans else _nothing(),
+        asyncio.gather(*accounts),
+    )
+    return [settings_result(), _public_url(settings), *there, *ai, *named, *vendors]
 
 
-def settings_result(problems: Sequence[str] = ()) -> CheckResult:
-    """The row for the settings themselves; `problems` are a ConfigError's."""
-    if problems:
-        return CheckResult(
-            "settings", False, "\n".join(problems), "mend each of these", about_settings=True
-        )
-    return CheckResult("settings", True, "valid", about_settings=True)
+async def _ai(
+    settings: Settings, models: Mapping[str, CheckedModel], open_tools: OpenTools, timeout: float
+) -> list[CheckResult]:
+    return [
+        *await about_models(settings, models, timeout),
+        *about_voice(settings),
+        await about_tools(settings, open_tools),
+        *about_prices(settings),
+    ]
 
 
-def exit_code(results: Sequence[CheckResult]) -> int:
-    """78 when a setting is wrong, else 69 when a dependency is, else 0."""
-    failed = [result for result in results if not result.ok]
-    if any(result.about_settings for result in failed):
-        return EXIT_SETTINGS
-    return EXIT_DEPENDENCY if failed else EXIT_OK
-
-
-def render(results: Sequence[CheckResult]) -> Table:
-    table = Table("", "check", "found", "how to mend it", box=None, pad_edge=False)
-    for result in results:
-        mark = ("✗", "red") if not result.ok else ("!", "yellow") if result.mend else ("✓", "green")
-        table.add_row(Text(*mark), result.name, Text(result.found), Text(result.mend))
-    return table
+async def _nothing() -> list[CheckResult]:
+    return []
 
 
 async def _guarded(
@@ -126,16 +104,10 @@ async def _guarded(
     finding: Callable[[], Awaitable[tuple[bool, str, str]]],
 ) -> CheckResult:
     """`finding` gives what follows the name in a CheckResult."""
-    try:
-        async with asyncio.timeout(timeout):
-            return CheckResult(name, *await finding())
-    except TimeoutError:
-        return CheckResult(name, False, f"no answer within {timeout:g} s", _MEND[dependency])
-    except DependencyError as error:
-        shown = error.reason + (f" ({error.code})" if error.code not in error.reason else "")
-        return CheckResult(name, False, shown, _MEND[dependency])
-    except ReplydError as error:
-        return CheckResult(name, False, str(error), _MEND[dependency])
+    found = await outcome(timeout, finding)
+    if isinstance(found, Failure):
+        return CheckResult(name, False, found.reason, _MEND[dependency])
+    return CheckResult(name, *found)
 
 
 async def _queue(inspector: Inspector, url: str) -> tuple[bool, str, str]:
@@ -155,13 +127,6 @@ async def _table(inspector: Inspector, settings: Settings) -> tuple[bool, str, s
     if problems := list(about_table(facts, wanted)):
         return False, "reachable", "; ".join(f"it {problem}" for problem in problems)
     return True, f"active, {' + '.join(filter(None, (facts.partition_key, facts.sort_key)))}", ""
-
-
-async def _model(model: CheckedModel, name: str) -> tuple[bool, str, str]:
-    await model.check()
-    ends = MODEL_ENDS.get(name)
-    advice = f"OpenAI ends {name} on {ends}: choose another ai.model before" if ends else ""
-    return True, f"{name} answers", advice
 
 
 async def _account(channel: CheckedChannel, account_sid: str) -> tuple[bool, str, str]:

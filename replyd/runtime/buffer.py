@@ -6,7 +6,6 @@ the window to close, runs the turn, and deletes wake-ups once everything up to t
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 
 import structlog
 
@@ -16,8 +15,11 @@ from replyd.domain.messages import ConversationKey
 from replyd.domain.wakeup import Wakeup
 from replyd.domain.window import delay_seconds
 from replyd.errors import DependencyError
-from replyd.flows.workbench import LookAgain, News, Outcome, PassOn, Retry, Settled
+from replyd.flows.outcomes import LookAgain, Outcome, PassOn, Retry, Settled
+from replyd.flows.pacing import FairSlots
+from replyd.flows.workbench import News
 from replyd.ports import Clock, Ids, Received, Telemetry, WakeupQueue
+from replyd.runtime.entry import Entry
 from replyd.runtime.progress import REQUEST_SECONDS, Progress
 
 _log = structlog.get_logger("replyd")
@@ -28,23 +30,9 @@ BATCH = 10
 _HINT_KEPT_MS = 60_000
 
 
-@dataclass(slots=True)
-class _Entry:
-    key: ConversationKey
-    due: int
-    seq: int
-    held: Received | None = None
-    held_seq: int = 0
-    held_since: float = 0
-    running: bool = False
-    failures: int = 0
-    task: asyncio.Task[None] | None = None
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    news: News = field(default_factory=News)
-
-
 class Buffer:
-    """Implements `ports.LocalBuffer`. `max_held`: conversations at once; `concurrency`: turns."""
+    """Implements `ports.LocalBuffer`. `max_held`: conversations at once; `concurrency`: turns,
+    `per_tenant` of them for the customers of one business, None for as many as there are."""
 
     def __init__(
         self,
@@ -59,6 +47,7 @@ class Buffer:
         max_held: int,
         visibility_seconds: int,
         heartbeat_seconds: float,
+        per_tenant: int | None = None,
     ) -> None:
         self._answer = answer
         self._wakeups = wakeups
@@ -66,11 +55,11 @@ class Buffer:
         self._ids = ids
         self._telemetry = telemetry
         self._progress = progress
-        self._turns = asyncio.Semaphore(concurrency)
+        self._turns = FairSlots(concurrency, per_tenant)
         self._max_held = max_held
         self._visibility = visibility_seconds
         self._heartbeat = heartbeat_seconds
-        self._entries: dict[ConversationKey, _Entry] = {}
+        self._entries: dict[ConversationKey, Entry] = {}
         self._hints: dict[ConversationKey, int] = {}
         self._to_delete: list[Received] = []
         self._room = asyncio.Event()
@@ -109,6 +98,7 @@ class Buffer:
         elif entry.held is not None:
             self._to_delete.append(entry.held)
         entry.held, entry.held_seq = received, wakeup.seq
+        entry.business = wakeup.business or entry.business
         entry.held_since = self._clock.elapsed()
         entry.seq = max(entry.seq, wakeup.seq)
         entry.news.tell(wakeup.seq)
@@ -130,21 +120,21 @@ class Buffer:
         entry.news.tell(seq)
         self._reschedule(entry)
 
-    def _reschedule(self, entry: _Entry) -> None:
+    def _reschedule(self, entry: Entry) -> None:
         """A wake-up's arrival means that its window has closed, unless we know of a newer one."""
         if not entry.failures:
             entry.due = max(self._clock.now(), self._hints.get(entry.key, 0))
         entry.changed.set()
 
-    def _open(self, key: ConversationKey, seq: int) -> _Entry:
-        entry = self._entries[key] = _Entry(key, self._clock.now(), seq)
+    def _open(self, key: ConversationKey, seq: int) -> Entry:
+        entry = self._entries[key] = Entry(key, self._clock.now(), seq)
         entry.task = asyncio.create_task(self._attend(entry), name="conversation")
         self._idle.clear()
         if len(self._entries) >= self._max_held:
             self._room.clear()
         return entry
 
-    def _close(self, entry: _Entry) -> None:
+    def _close(self, entry: Entry) -> None:
         if self._entries.get(entry.key) is entry:
             del self._entries[entry.key]
         if len(self._entries) < self._max_held:
@@ -154,11 +144,11 @@ class Buffer:
 
     # --- an entry's life -----------------------------------------------------------------------
 
-    async def _attend(self, entry: _Entry) -> None:
+    async def _attend(self, entry: Entry) -> None:
         try:
             while True:
-                await self._until_due(entry)
-                async with self._turns:
+                await entry.until_due(self._clock)
+                async with self._turns.slot(entry.tenant):
                     if self._draining:
                         return
                     entry.running = True
@@ -178,16 +168,7 @@ class Buffer:
         finally:
             self._close(entry)
 
-    async def _until_due(self, entry: _Entry) -> None:
-        while (left := entry.due - self._clock.now()) > 0:
-            entry.changed.clear()
-            try:
-                async with asyncio.timeout(left / 1000):
-                    await entry.changed.wait()
-            except TimeoutError:
-                continue
-
-    async def _finished(self, entry: _Entry, outcome: Outcome) -> bool:
+    async def _finished(self, entry: Entry, outcome: Outcome) -> bool:
         """Act on a turn's outcome; true when nothing is left to wait for."""
         now = self._clock.now()
         match outcome:
@@ -212,13 +193,13 @@ class Buffer:
                 return await self._pass_on(entry, at)
         return False
 
-    async def _left_to_others(self, entry: _Entry) -> bool:
+    async def _left_to_others(self, entry: Entry) -> bool:
         """While draining, what is left to wait for is for another instance to wait for."""
         if self._draining and entry.held is not None:
             await self._hide([entry.held], 0)
         return self._draining
 
-    async def _pass_on(self, entry: _Entry, at: int) -> bool:
+    async def _pass_on(self, entry: Entry, at: int) -> bool:
         """A fresh wake-up instead of this one, so that waiting uses up no receives."""
         held = entry.held
         entry.due = at
@@ -298,7 +279,7 @@ class Buffer:
             await self._give_back(list(self._entries.values()))
         await self._flush()
 
-    async def _give_back(self, entries: Sequence[_Entry]) -> None:
+    async def _give_back(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.task is not None:
                 entry.task.cancel()

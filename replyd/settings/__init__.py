@@ -1,7 +1,7 @@
 """Settings: `Settings` is the model, `load` reads one from file, environment and flags."""
 
+from replyd.settings.ai import Ai, Assistants, Profile
 from replyd.settings.groups import (
-    Ai,
     Aws,
     Conversations,
     Delivery,
@@ -16,25 +16,36 @@ from replyd.settings.groups import (
     UnknownSender,
     Window,
 )
+from replyd.settings.limits import Limits, Price
 from replyd.settings.loader import DEFAULT_PATH, load
+from replyd.settings.media import Media, Moderation, Voice
 from replyd.settings.model import Settings
+from replyd.settings.tools import Tool
 
 __all__ = [
     "DEFAULT_PATH",
     "Ai",
+    "Assistants",
     "Aws",
     "Conversations",
     "Delivery",
     "History",
+    "Limits",
     "Logging",
+    "Media",
+    "Moderation",
     "Ops",
     "OptOut",
+    "Price",
+    "Profile",
     "Queues",
     "Server",
     "Settings",
+    "Tool",
     "Turn",
     "Twilio",
     "UnknownSender",
+    "Voice",
     "Window",
     "load",
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from replyd.settings import ai_agreement
+from replyd.settings.disagreement import Disagreement
 
 if TYPE_CHECKING:
     from replyd.settings.model import Settings
@@ -19,16 +21,14 @@ LONGEST_RETENTION_DAYS = 14
 _ANY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound
 
 
-@dataclass(frozen=True, slots=True)
-class Disagreement:
-    """`keys` are the settings involved, the one to look at first ahead."""
-
-    keys: tuple[str, ...]
-    sentence: str
-
-
 def disagreements(settings: Settings) -> list[Disagreement]:
-    return [*_window(settings), *_turn(settings), *_queues(settings), *_others(settings)]
+    return [
+        *_window(settings),
+        *_turn(settings),
+        *_queues(settings),
+        *_others(settings),
+        *ai_agreement.disagreements(settings),
+    ]
 
 
 def _window(s: Settings) -> Iterator[Disagreement]:

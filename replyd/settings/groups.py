@@ -1,24 +1,31 @@
-"""Every setting, by group: its name, type, default, limits and meaning.
+"""The settings of the service, by group: their names, types, defaults, limits and meanings.
 
 The docstring below a field is its description in `config/replyd.toml` and
 `docs/configuration.md`, which are generated from these models. Durations are seconds.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     StringConstraints,
 )
 
+from replyd.settings.kinds import (
+    FROZEN,
+    REQUIRED,
+    Count,
+    Duration,
+    MessageText,
+    Name,
+    Positive,
+)
 from replyd.settings.values import (
     as_account_tokens,
-    as_backend,
     as_origin,
     as_queue_url,
     as_region,
@@ -29,29 +36,12 @@ from replyd.settings.values import (
     with_failures,
 )
 
-FROZEN = ConfigDict(
-    frozen=True,
-    extra="forbid",
-    use_attribute_docstrings=True,
-    str_strip_whitespace=True,
-    allow_inf_nan=False,
-    validate_default=True,
-    # A value may be a secret, also one that was put under the wrong name.
-    hide_input_in_errors=True,
-)
-
-REQUIRED: dict[str, Any] = {"required": True}
-
 AccountSid = Annotated[str, StringConstraints(pattern=r"^AC[0-9a-f]{32}$")]
 Token = Annotated[SecretStr, Field(min_length=1)]
 Tokens = Annotated[tuple[Token, ...], BeforeValidator(as_account_tokens), Field(max_length=2)]
 DeliveryState = Literal["sent", "delivered", "read", "undelivered", "failed"]
 Words = Annotated[tuple[str, ...], AfterValidator(as_words)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-Count = Annotated[int, Field(ge=1)]
-Duration = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Name = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 class Server(BaseModel):
@@ -176,37 +166,6 @@ class Window(BaseModel):
     written."""
 
 
-class Ai(BaseModel):
-    """Who writes the replies."""
-
-    model_config = FROZEN
-
-    backend: Annotated[Literal["responses"], BeforeValidator(as_backend)] = "responses"
-    """The API to speak: `responses` is OpenAI's Responses API."""
-    model: Name = "gpt-6-luna"
-    """Name of the model."""
-    instructions: str = (
-        "You answer customers who write to our company on WhatsApp. Be friendly, brief and plain: "
-        "a few short sentences, no headings, no tables. Answer in the customer's language. Say so "
-        "when you do not know, and never invent prices, dates or promises."
-    )
-    """What the model is told with each turn."""
-    timeout_seconds: Positive = 60
-    """How long one call may take."""
-    api_key: SecretStr = Field(
-        default=SecretStr(""), examples=["sk-..."], json_schema_extra=REQUIRED
-    )
-    """The API key; better kept in `OPENAI_API_KEY`. `file:/path`, `env:NAME` and
-    `file:$CREDENTIALS_DIRECTORY/name` say where it is. May be empty when `base_url` is set."""
-    base_url: Annotated[str, AfterValidator(as_url)] = ""
-    """Base URL of another server that speaks this API, with its version path, such as
-    `http://127.0.0.1:8000/v1`; empty for OpenAI. Also `OPENAI_BASE_URL`."""
-    history_messages: Annotated[int, Field(ge=0, le=1000)] = 50
-    """How many history entries the model gets when its context is rebuilt from the record."""
-    max_output_tokens: Count | None = Field(default=None, examples=[1000])
-    """Limit on the tokens of one reply, thinking included. Default: the model's own."""
-
-
 class Twilio(BaseModel):
     """The accounts whose webhooks are taken, and Twilio's REST API."""
 
@@ -247,11 +206,14 @@ class Turn(BaseModel):
     """What happens when it cannot be found out whether a reply was sent, because Twilio's message
     list cannot be read, or when the attempts are used up over it: `handoff` gives it to people with
     the draft, `resend` sends it, perhaps a second time."""
-    apology_text: Annotated[str, Field(max_length=1600)] = ""
+    apology_text: MessageText = ""
     """What the customer is told, once, when the AI gives up and people get the conversation; at
     most 1600 characters, Twilio's limit. Empty for nothing."""
     concurrency: Count = 100
     """Turns at once in a process."""
+    concurrency_per_business: Count | None = Field(default=None, examples=[50])
+    """Turns at once in a process for one number of yours, so that a busy one leaves room for the
+    others. Default: half of `concurrency`, at least 1."""
     max_held: Count = 1000
     """Conversations whose wake-ups a process holds at once."""
 
@@ -264,7 +226,7 @@ class UnknownSender(BaseModel):
     policy: Literal["discard", "create", "notify"] = "discard"
     """`discard` counts and logs it, `create` starts a conversation, `notify` answers with
     `notice_text`, at most once a day per sender."""
-    notice_text: Annotated[str, Field(max_length=1600)] = ""
+    notice_text: MessageText = ""
     """The text that `notify` sends: at most 1600 characters, Twilio's limit."""
 
 

@@ -1,11 +1,10 @@
 """All settings together."""
 
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from replyd.settings.agreement import disagreements
+from replyd.settings.ai import Ai
 from replyd.settings.groups import (
-    FROZEN,
-    Ai,
     Aws,
     Conversations,
     Delivery,
@@ -20,6 +19,12 @@ from replyd.settings.groups import (
     UnknownSender,
     Window,
 )
+from replyd.settings.kinds import FROZEN, Name, ToolName
+from replyd.settings.limits import Limits, Price
+from replyd.settings.media import Media, Moderation, Voice
+from replyd.settings.tools import EXAMPLES, Tool
+
+_EXAMPLE_PRICE = {"input": 0.5, "cached_input": 0.05, "output": 4}
 
 
 class Settings(BaseModel):
@@ -33,6 +38,16 @@ class Settings(BaseModel):
     conversations: Conversations = Conversations()
     window: Window = Window()
     ai: Ai = Ai()
+    tools: dict[ToolName, Tool] = Field(default_factory=dict, examples=[EXAMPLES])
+    voice: Voice = Voice()
+    media: Media = Media()
+    moderation: Moderation = Moderation()
+    limits: Limits = Limits()
+    prices: dict[Name, Price] = Field(
+        default_factory=dict,
+        examples=[{"gpt-6-luna": _EXAMPLE_PRICE}],
+        description="The figures below are an example and no official prices.",
+    )
     twilio: Twilio = Twilio()
     turn: Turn = Turn()
     unknown_sender: UnknownSender = UnknownSender()
@@ -58,6 +73,11 @@ class Settings(BaseModel):
     def watchdog_seconds(self) -> float:
         """`turn.watchdog_seconds`, or what its absence means."""
         return self.turn.watchdog_seconds or self.turn.lease_seconds / 4
+
+    @property
+    def concurrency_per_business(self) -> int:
+        """`turn.concurrency_per_business`, or what its absence means."""
+        return self.turn.concurrency_per_business or max(1, self.turn.concurrency // 2)
 
     @property
     def grace_seconds(self) -> float:

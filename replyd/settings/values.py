@@ -1,9 +1,13 @@
 """Values that need more than a type. No message repeats the value: it could be a secret."""
 
+import json
 import re
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from replyd.domain.tools import HAND_OVER, NAME_PATTERN
+
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}|arn:aws[a-z-]*:dynamodb:[a-z0-9-]+:\d+:table/[\w.-]+")
 
 
@@ -69,12 +73,6 @@ def as_region(name: str) -> str:
     return name
 
 
-def as_backend(value: Any) -> Any:
-    if value in {"assistants", "chat"}:
-        raise ValueError('must be "responses": this version has no other backend')
-    return value
-
-
 def as_account_tokens(value: Any) -> Any:
     """One token alone is a list of one."""
     tokens = [value] if isinstance(value, str) else value
@@ -96,3 +94,53 @@ def with_failures(states: tuple[str, ...]) -> tuple[str, ...]:
 
 def uppercased(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
+
+
+def as_endpoint(url: str) -> str:
+    """An http(s) URL to call, perhaps with a query, or nothing."""
+    if url and (_split(url).fragment or url.endswith("#")):
+        raise ValueError("must be a URL without #")
+    return url
+
+
+def as_tool_name(name: str) -> str:
+    if re.fullmatch(NAME_PATTERN, name) is None or name == HAND_OVER.name:
+        raise ValueError(f"must be named by 1 to 64 of A-Z a-z 0-9 _ -, and not {HAND_OVER.name}")
+    return name
+
+
+def as_profile_name(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError("must be named by printable characters")
+    return name
+
+
+def as_function(path: str) -> str:
+    if path and _FUNCTION.fullmatch(path) is None:
+        raise ValueError(
+            "must be a module and a function in it, package.module:function, such as "
+            "shop.orders:cancel"
+        )
+    return path
+
+
+def as_schema(value: Any) -> Any:
+    """A JSON Schema, as a table or as JSON text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError("must be a JSON Schema: a table, or JSON text") from None
+    if isinstance(value, dict) and value.get("type") != "object":
+        raise ValueError('must be a JSON Schema of "type": "object": arguments have names')
+    return value
+
+
+def without_zero(value: Any) -> Any:
+    """0 switches a limit off: TOML has no word for nothing."""
+    off = isinstance(value, int | str) and not isinstance(value, bool) and str(value).strip() == "0"
+    return None if off else value
+
+
+def unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))

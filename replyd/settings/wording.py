@@ -17,14 +17,25 @@ _KINDS = {
     "bool": "true or false",
     "string": "text",
     "tuple": "a list",
+    "dict": "a table",
 }
 
 
-def sentence(detail: ErrorDetails) -> str:
-    """Never the value, nor a key inside it: an account's token could be there."""
+# Of settings that are tables with names of the operator's.
+_TABLES = {
+    "headers": 'it must be headers with their values, {"Authorization": "env:NAME"} in JSON',
+    "map": 'it must be ids of assistants with names of profiles, {"asst_…": "sales"} in JSON',
+}
+
+
+def sentence(detail: ErrorDetails, key: str) -> str:
+    """`key`: the setting's. Never the value, nor a key inside it: an account's token could be
+    there."""
     loc, kind, context = detail["loc"], detail["type"], detail.get("ctx", {})
-    if loc[0] == "accounts":
+    if key == "accounts":
         return _about_accounts(loc)
+    if key in _TABLES:
+        return _TABLES[key]
     if kind == "value_error":
         return f"it {context['error']}"
     if kind == "literal_error":

@@ -9,13 +9,15 @@ from replyd.domain import record as r
 from replyd.domain.expressions import Step
 from replyd.domain.messages import ConversationKey
 from replyd.domain.turn import UNDELIVERED
+from replyd.simulation.ai_books import AiBooks
 from replyd.simulation.failures import Failures
 from replyd.simulation.table import Item
-from replyd.simulation.vendors import APOLOGY, Accepted, Said, said
+from replyd.simulation.vendors import Accepted, Said, is_farewell, said
 
-_HOLDERS_STEPS = frozenset(
-    ("renew", "intend_reply", "intend_handoff", "arm", "commit", "commit_apology", "release")
-)
+_HOLDERS_STEPS = frozenset({
+    "renew", "intend_reply", "intend_handoff", "arm", "arm_tool", "note_tool", "commit",
+    "commit_apology", "release",
+})  # fmt: skip
 # Leases are in whole milliseconds.
 _ROUNDING_SECONDS = 0.005
 
@@ -77,6 +79,7 @@ class Ledger:
         # The turns of apologies that were accepted, and their conversations.
         self.apologies: dict[str, str] = {}
         self.failures = Failures(self.broke)
+        self.ai = AiBooks(self.broke)
         self.handed: dict[str, list[str]] = {}
         self.intended: dict[str, Intended] = {}
         self.deliveries: dict[str, list[tuple[float, str]]] = {}
@@ -121,6 +124,7 @@ class Ledger:
             self._committed(name, books, who, before, after)
         elif step.name == "commit_apology":
             books.entries += _added(before, after)
+        self.ai.stepped(name, who, step, before, after)
         if step.name in _HOLDERS_STEPS and who != books.holder and self._time() < books.held_until:
             self.broke("P3", name, who, f"{step.name} in the turn of {books.holder}")
         if step.name != "commit" and _sids(before) != _sids(after)[: len(_sids(before))]:
@@ -207,7 +211,7 @@ class Ledger:
         """The channel took a part; `item` is the conversation's item at that instant."""
         name, who = effect.conversation, effect.who
         self.failures.sent(effect)
-        if effect.part.text == APOLOGY:
+        if is_farewell(effect.part.text):
             self._apologised(effect)
             return
         words = said(effect.part.text)

@@ -6,9 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from replyd.domain import record as r
+from replyd.domain.turn import BY_AI, OVER_LIMIT
 from replyd.simulation.ledger import Ledger, short
 from replyd.simulation.table import Item
-from replyd.simulation.vendors import APOLOGY, said
+from replyd.simulation.vendors import is_farewell, said
 
 if TYPE_CHECKING:
     from replyd.simulation.world import World
@@ -58,6 +59,7 @@ def balance(world: "World", clear_since: float) -> None:
     _nothing_lost(world, clear_since)
     _nothing_stuck(world)
     _everything_recorded(world)
+    world.ledger.ai.balance({key.sort: item for key, item in world.table.items.items()})
 
 
 def _nothing_lost(world: "World", clear_since: float) -> None:
@@ -93,7 +95,7 @@ def _nothing_stuck(world: "World") -> None:
     where = _where(world.ledger)
     if world.weather.calm:
         for sid, reasons in world.ledger.handed.items():
-            if odd := set(reasons) - {"requested", "opted_out"}:
+            if odd := set(reasons) - {"requested", "opted_out", BY_AI, OVER_LIMIT}:
                 what = f"{short([sid])} went to people for {odd}, though nothing failed"
                 world.ledger.broke("P5", where.get(sid, "?"), "nobody", what)
 
@@ -110,7 +112,7 @@ def _everything_recorded(world: "World") -> None:
             label = f"r{words.answer} part {words.part}" if words else "a text"
             what = f"{label} was sent and is {recorded.get(text, 0)} times in the record"
             world.ledger.broke("P2", name, "nobody", what)
-    turns = Counter(e["turn_id"] for e in entries if e.get("content") == APOLOGY)
+    turns = Counter(e["turn_id"] for e in entries if is_farewell(e.get("content", "")))
     for turn_id, name in world.ledger.apologies.items():
         if turns[turn_id] != 1:
             what = f"an apology was sent and is {turns[turn_id]} times in the record"

@@ -122,6 +122,15 @@ async def take_over(world: "World", key: ConversationKey, rng: random.Random) ->
             await asyncio.sleep(rng.choice((0.3, 3, 30)) * rng.random())
 
 
+async def hand_back(world: "World", body: str, rng: random.Random) -> None:
+    """A person has worked on what the AI handed over."""
+    key = json.loads(body)["key"]
+    conversation = ConversationKey(key["recipient_tel"], key["conversation_id"])
+    await asyncio.sleep(rng.choice((3, 30, 60)) * rng.random())
+    world.trace.note("person", conversation.sort, "hands back what the AI handed over")
+    world.table.apply_now("person", conversation, steps.set_handoff(False))
+
+
 async def begin_anew(world: "World", key: ConversationKey, rng: random.Random) -> None:
     """The engine starts another conversation with a customer while the first one goes on."""
     await asyncio.sleep(rng.uniform(0, world.busy_seconds * 0.7))

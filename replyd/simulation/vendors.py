@@ -9,12 +9,16 @@ from urllib.parse import parse_qsl, urlsplit
 
 from replyd.adapters.memory import MemoryChannel
 from replyd.domain.messages import InboundMessage, OutboundPart, Params, SentMessage
+from replyd.domain.tools import HAND_OVER, ToolCall
 from replyd.ports import ModelReply, ModelRequest
 
 CUSTOMER_PREFIX = "+4477009"
 BUSINESS = "+447700900100"
 ACCOUNT = "AC" + "0" * 32
 APOLOGY = "sorry, a colleague will answer"
+_FAREWELL = "goodbye, a colleague takes over"
+# A tool with effects, and one without.
+BOOK, LOOK = "book", "look"
 
 _QUESTION = re.compile(r"\bq(\d+)\b")
 _ANSWER = re.compile(r"r(\d+) part (\d+) of (\d+) to ([q\d ]*) \|")
@@ -44,8 +48,14 @@ def said(text: str) -> Said | None:
     return Said(int(found[1]), int(found[2]), int(found[3]), numbers)
 
 
+def is_farewell(text: str) -> bool:
+    """Whether it is a word ahead of a handoff, and no answer."""
+    return text in (APOLOGY, _FAREWELL)
+
+
 class Answers:
-    """The model: every answer is another text, and names the messages it answers."""
+    """The model: every answer is another text, and names the messages it answers. Now and then it
+    calls tools first, or hands over."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -53,6 +63,9 @@ class Answers:
 
     def answer(self, request: ModelRequest) -> ModelReply:
         self._count += 1
+        if request.state is None and (calls := self._calls()):
+            words = self._rng.choice(("", _FAREWELL)) if calls[0].name == HAND_OVER.name else ""
+            return ModelReply(words, "", "simulated", 10, 5, calls=calls, state=calls)
         asked = " ".join([f"q{n}" for n in _QUESTION.findall(request.turn)])
         parts = self._rng.choice((1, 1, 1, 2, 3))
         text = "\n\n".join(
@@ -62,6 +75,18 @@ class Answers:
             ]
         )
         return ModelReply(text, f"resp_{self._count}", "simulated", 10, 5)
+
+    def _calls(self) -> tuple[ToolCall, ...]:
+        luck = self._rng.random()
+        if luck < 0.02:
+            names = [HAND_OVER.name]
+        elif luck < 0.15:
+            names = self._rng.choice(([BOOK], [LOOK], [BOOK, LOOK], [BOOK, BOOK]))
+        else:
+            names = []
+        return tuple(
+            ToolCall(f"call_{self._count}_{n}", name, "{}") for n, name in enumerate(names)
+        )
 
 
 @dataclass(frozen=True, slots=True)

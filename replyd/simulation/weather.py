@@ -34,6 +34,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "ambiguous_late",
         "slow",
     ),
+    "tools": ("temporary", "permanent", "ambiguous_accepted", "ambiguous_late", "slow"),
     "webhook": ("answer_lost", "duplicate"),
     # The table finds a COMMIT with texts invalid, as it does one that makes the item too large.
     "texts": ("refused",),
@@ -44,6 +45,7 @@ _VENDORS = {
     "handoffs": "sqs",
     "model": "openai",
     "channel": "twilio",
+    "tools": "tools",
 }
 _RATES = (0.0, 0.0, 0.03, 0.1, 0.25)
 
@@ -92,7 +94,7 @@ class Weather:
         outages = tuple(
             Outage(port, start := rng.uniform(0, seconds), start + rng.uniform(2, 60))
             for port in _VENDORS
-            if rng.random() < 0.08
+            if port != "tools" and rng.random() < 0.08
         )
         # Slow answers and instances that are cut off for longer than a lease, together: turns
         # whose holder is alive and has lost them.

@@ -14,10 +14,10 @@ from replyd.domain.messages import (
     SentMessage,
 )
 from replyd.domain.record import Candidate
-from replyd.ports import ModelReply, ModelRequest, Received, SignedRequest
+from replyd.ports import ModelReply, ModelRequest, Received, SignedRequest, ToolContext
 from replyd.simulation.queue import Poll, Queue
 from replyd.simulation.table import Table, at_once
-from replyd.simulation.vendors import Answers, Phone
+from replyd.simulation.vendors import BOOK, LOOK, Answers, Phone
 from replyd.simulation.weather import error
 from replyd.simulation.wires import Wires
 
@@ -198,6 +198,27 @@ class WiredModel:
         return await self._wires.call(
             "model", lambda: self._answers.answer(request), "model", request.conversation_id
         )
+
+
+class WiredToolbox:
+    """Implements `ports.Toolbox`. `ran` gets the instance's name, the tool, and the call, when one
+    with effects is carried out."""
+
+    def __init__(self, wires: Wires, ran: Callable[[str, str, ToolContext], None]) -> None:
+        self._wires = wires
+        self._ran = ran
+
+    def check(self, name: str, arguments: str) -> Mapping[str, Any]:
+        assert (name, arguments) in ((BOOK, "{}"), (LOOK, "{}"))
+        return {}
+
+    async def run(self, name: str, _arguments: Mapping[str, Any], call: ToolContext) -> str:
+        def effect() -> str:
+            if name == BOOK:
+                self._ran(self._wires.name, name, call)
+            return f"{name}: done"
+
+        return await self._wires.call("tools", effect, f"tool {name}", call.conversation_id)
 
 
 class WiredChannel:

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 # One way, in seconds.
 _LATENCY = {"store": 0.015, "queue": 0.02, "handoffs": 0.02, "channel": 1.5, "model": 3.0}
+_LATENCY["tools"] = 0.5
 # Longer than a webhook may take, shorter than what is left of a lease when a send may start.
 _SLOW_SECONDS = 11.0
 _SLOW_SEND_SECONDS = 2.4

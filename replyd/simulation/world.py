@@ -14,6 +14,9 @@ from replyd.adapters.memory import LoopClock
 from replyd.bootstrap import Parts
 from replyd.domain import record as r
 from replyd.domain.messages import ConversationKey
+from replyd.domain.tools import HAND_OVER
+from replyd.domain.turn import BY_AI
+from replyd.ports import ToolContext
 from replyd.settings import Settings
 from replyd.simulation import oracle, people
 from replyd.simulation.instances import Instance, RunIds
@@ -21,7 +24,16 @@ from replyd.simulation.ledger import Ledger, Violation
 from replyd.simulation.queue import Queue
 from replyd.simulation.table import Table
 from replyd.simulation.trace import Line, Trace
-from replyd.simulation.vendors import APOLOGY, BUSINESS, CUSTOMER_PREFIX, Accepted, Answers, Phone
+from replyd.simulation.vendors import (
+    APOLOGY,
+    BOOK,
+    BUSINESS,
+    CUSTOMER_PREFIX,
+    LOOK,
+    Accepted,
+    Answers,
+    Phone,
+)
 from replyd.simulation.virtual_time import VirtualTimeLoop
 from replyd.simulation.weather import Weather
 from replyd.simulation.wired_ports import (
@@ -30,6 +42,7 @@ from replyd.simulation.wired_ports import (
     WiredModel,
     WiredQueue,
     WiredStore,
+    WiredToolbox,
 )
 from replyd.simulation.wires import Wires
 
@@ -52,6 +65,13 @@ SETTINGS = Settings.model_validate(
         "queues": {"visibility_seconds": 30, "heartbeat_seconds": 12, "wait_seconds": 20},
         "twilio": {"timeout_seconds": 5},
         "delivery": {"record": ["delivered", "undelivered", "failed"]},
+        "ai": {"tools": [HAND_OVER.name, BOOK, LOOK]},
+        "tools": {
+            BOOK: {"description": "books", "python": "tools:book", "effects": True},
+            LOOK: {"description": "looks", "python": "tools:look"},
+        },
+        # Customers of the simulation repeat themselves, and write day and night.
+        "limits": {"loop_turns": 0, "loop_repeats": 0},
     }
 )
 CONVERSATIONS = 16
@@ -97,6 +117,9 @@ class World:
         if rng.random() < 0.5:
             apology = settings.turn.model_copy(update={"apology_text": APOLOGY})
             settings = settings.model_copy(update={"turn": apology})
+        day_turns = rng.choice((None, None, None, 2))
+        limits = settings.limits.model_copy(update={"day_turns": day_turns})
+        settings = settings.model_copy(update={"limits": limits})
         self.longest_stall = settings.watchdog_seconds
         self.weather = self.weather_of(seed)
         self.trace = Trace(self._loop.time)
@@ -104,6 +127,7 @@ class World:
             LoopClock(skew_ms=rng.randint(-_SKEW_MS, _SKEW_MS)) for _ in range(self.workers)
         ]
         self.ledger = Ledger(self._loop.time, self._offset)
+        self.ledger.ai.day_turns = day_turns
         self.ledger.may_go_unrecorded = self.weather.rates["texts"] > 0
         self.table = Table(self.ledger.stepped)
         self.queue = Queue(
@@ -219,6 +243,7 @@ class World:
                 handoffs=WiredHandoffs(wires, self._given),
                 model=WiredModel(wires, self.answers),
                 channel=WiredChannel(wires, self.phone),
+                toolbox=WiredToolbox(wires, self._ran),
                 clock=instance.clock,
                 ids=RunIds(instance.name, self.source(f"ids {instance.name}")),
                 owner=instance.name,
@@ -238,8 +263,13 @@ class World:
         if self._callbacks.random() < 0.3:
             self.spawn(people.report(self, part, self.source(part.sid)))
 
+    def _ran(self, who: str, tool: str, call: ToolContext) -> None:
+        self.ledger.ai.ran(call.conversation_id, who, tool, call.turn)
+
     def _given(self, who: str, bodies: Sequence[str], late: bool) -> None:
         self.ledger.given_to_people(who, bodies, self.table.items, late=late)
+        if f'"handoff_reason":"{BY_AI}"' in bodies[0].replace(": ", ":") and not late:
+            self.spawn(people.hand_back(self, bodies[0], self.source(bodies[0])))
 
     # --- the end -------------------------------------------------------------------------------
 

@@ -11,21 +11,25 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from replyd.domain import turn
 from replyd.domain.address import masked
 from replyd.domain.events import (
     DeliveryReported,
     DependencyFailed,
     Event,
+    FileRead,
     MessageAccepted,
     MessageDropped,
     ModelAnswered,
     ModelAsked,
     ModelInterrupted,
+    ModelSwitched,
     NoticeSent,
     PartSent,
     PoisonReceived,
     RequestRefused,
     SendReconciled,
+    ToolRan,
     TurnClaimed,
     TurnEnded,
 )
@@ -43,6 +47,9 @@ _LINES: Final[dict[type, tuple[str, int]]] = {
     ModelAsked: ("model_asked", logging.DEBUG),
     ModelAnswered: ("model_answered", logging.DEBUG),
     ModelInterrupted: ("model_interrupted", logging.DEBUG),
+    ModelSwitched: ("model_switched", logging.WARNING),
+    ToolRan: ("tool_ran", logging.INFO),
+    FileRead: ("file_read", logging.DEBUG),
     PartSent: ("part_sent", logging.DEBUG),
     SendReconciled: ("send_reconciled", logging.WARNING),
     TurnEnded: ("turn_ended", logging.WARNING),
@@ -54,8 +61,17 @@ _LINES: Final[dict[type, tuple[str, int]]] = {
 _TURN_LEVELS: Final = {
     "replied": logging.INFO,
     "handed_over": logging.INFO,
+    "withheld": logging.INFO,
     "nothing_to_do": logging.DEBUG,
 }
+_TOOL_LEVELS: Final = {
+    "done": logging.DEBUG,
+    "failed": logging.WARNING,
+    "unknown": logging.WARNING,
+}
+# Shown only where there is something to show; texts are there only where `logging.bodies`
+# allows them.
+_OPTIONAL: Final = ("profile", "tool_calls", "question", "answer")
 # Refused requests come from strangers, as many as they like.
 REFUSALS_SECONDS: Final = 10.0
 
@@ -192,11 +208,8 @@ class LogSink:
         name, level = _LINES[type(event)]
         extra: dict[str, Any] = {}
         if isinstance(event, TurnEnded):
-            level = _TURN_LEVELS.get(event.outcome, logging.WARNING)
             extra = {"messages": len(event.sids), "parts": len(event.reply_sids)}
-        elif _did_not_arrive(event):
-            level = logging.WARNING
-        self._log.log(level, name, **_shown(event), **extra)
+        self._log.log(_level_of(event, level), name, **_shown(event), **extra)
 
     def _refused(self, event: RequestRefused) -> None:
         kind, now = (event.endpoint, event.status, event.reason), self._elapsed()
@@ -208,19 +221,31 @@ class LogSink:
         self._log.warning("request_refused", **_shown(event), count=held_back + 1)
 
 
-def _did_not_arrive(event: Event) -> bool:
-    if isinstance(event, DeliveryReported):
-        return event.status in {"failed", "undelivered"}
-    return isinstance(event, NoticeSent) and not event.sent
+def _level_of(event: Event, usual: int) -> int:
+    match event:
+        case TurnEnded():
+            return _TURN_LEVELS.get(event.outcome, logging.WARNING)
+        case ToolRan():
+            return _TOOL_LEVELS.get(event.outcome, usual)
+        case ModelSwitched(down=False) | FileRead(outcome="failed" | "late"):
+            return logging.INFO
+        case DeliveryReported(status="failed" | "undelivered") | NoticeSent(sent=False):
+            return logging.WARNING
+        case _:
+            return usual
 
 
 def _shown(event: Event) -> dict[str, Any]:
     """The event's fields but for the key, whose partition is the customer's address."""
     fields = {name: value for name, value in asdict(event).items() if name not in {"key", "at"}}
-    for text in ("question", "answer"):
-        # There are texts only where `logging.bodies` allows them.
-        if not fields.get(text):
-            fields.pop(text, None)
+    if isinstance(event, TurnEnded) and event.reason == turn.BY_AI and not event.question:
+        # The model's own words, which may quote the customer: a text like the answer.
+        del fields["detail"]
+    for name in _OPTIONAL:
+        if not fields.get(name):
+            fields.pop(name, None)
+    if "microdollars" in fields:
+        fields["cost_usd"] = round(fields.pop("microdollars") / 1_000_000, 6)
     if "customer" in fields:
         fields["customer"] = masked(fields["customer"])
     return fields

@@ -16,14 +16,17 @@ from replyd.domain.events import (
     DeliveryReported,
     DependencyFailed,
     Event,
+    FileRead,
     MessageAccepted,
     MessageDropped,
     ModelAnswered,
     ModelInterrupted,
+    ModelSwitched,
     PartSent,
     PoisonReceived,
     RequestRefused,
     SendReconciled,
+    ToolRan,
     TurnClaimed,
     TurnEnded,
 )
@@ -38,17 +41,23 @@ REFUSALS: Final = frozenset({
     "not_a_message", "not_a_status", "too_many_fields", "too_large", "broken_body",
     "body_too_slow", "bad_http", "no_route", "overloaded", "not_durable", "too_slow", "bug",
 })  # fmt: skip
-OUTCOMES: Final = frozenset(
-    {"replied", "handed_over", "partly_sent", "retry", "lease_lost", "nothing_to_do", "bug"}
-)
-DEPENDENCIES: Final = frozenset({"dynamodb", "sqs", "openai", "twilio"})
+OUTCOMES: Final = frozenset({
+    "replied", "handed_over", "withheld", "partly_sent", "retry", "lease_lost", "nothing_to_do",
+    "bug",
+})  # fmt: skip
+# "model" is an answer that cannot be used, whoever gave it.
+DEPENDENCIES: Final = frozenset({"dynamodb", "sqs", "openai", "twilio", "tools", "model"})
 REASONS: Final = DEPENDENCIES | {
-    turn.REQUESTED, turn.OPTED_OUT, turn.FAILED, turn.AMBIGUOUS, turn.TOO_OLD, "drain",
+    turn.REQUESTED, turn.OPTED_OUT, turn.FAILED, turn.AMBIGUOUS, turn.TOO_OLD, turn.BY_AI,
+    turn.OVER_LIMIT, turn.LOOP, turn.FLAGGED, "drain",
 }  # fmt: skip
 OPERATIONS: Final = frozenset({
     "receive", "adopt", "claim", "renew", "turn", "model", "arm", "send", "list", "apology",
-    "commit", "delete", "hide", "roll_over", "report",
+    "commit", "delete", "hide", "roll_over", "report", "tool", "arm_tool", "note_tool", "content",
 })  # fmt: skip
+TOOL_OUTCOMES: Final = frozenset({"done", "refused", "failed", "unknown", "repeated"})
+FILES: Final = frozenset({"audio", "image", "document"})
+FILE_OUTCOMES: Final = frozenset({"read", "failed", "late"})
 INTERRUPTIONS: Final = frozenset({"newer_messages", "silenced", "lease_lost"})
 RECONCILED: Final = frozenset(
     {"accepted", "resumed", "sent_again", "sent_again_unsure", "handed_over"}
@@ -62,10 +71,15 @@ _SLOW = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
 
 
 class MetricsSink:
-    """Implements `ports.Telemetry`: counts events in a registry of its own."""
+    """Implements `ports.Telemetry`: counts events in a registry of its own.
 
-    def __init__(self, version: str) -> None:
+    `tools`, `profiles`: the names that the settings give, as the events have them."""
+
+    def __init__(
+        self, version: str, *, tools: Collection[str] = (), profiles: Collection[str] = ()
+    ) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
+        self._tools, self._profiles = frozenset(tools), frozenset(profiles)
         self._accepted = self._counter(
             "replyd_messages_accepted", "Messages made durable, redeliveries not counted."
         )
@@ -83,7 +97,19 @@ class MetricsSink:
             "replyd_turns", "Holds on a conversation, by how they ended.", "outcome", "reason"
         )
         self._tokens = self._counter(
-            "replyd_tokens", "Tokens that the model read and wrote.", "direction"
+            "replyd_tokens",
+            "Tokens that the model read and wrote; input includes what was cached.",
+            "direction",
+        )
+        self._cost = self._counter(
+            "replyd_model_cost_dollars",
+            "Cost of the model's answers by the prices in the settings.",
+        )
+        self._tool_calls = self._counter(
+            "replyd_tool_calls", "Calls of tools by the model.", "tool", "outcome"
+        )
+        self._files = self._counter(
+            "replyd_files_read", "Customers' files to be read for the model.", "kind", "outcome"
         )
         self._errors = self._counter(
             "replyd_dependency_errors",
@@ -133,6 +159,14 @@ class MetricsSink:
             "Conversations whose wake-ups wait in this process.",
             registry=self.registry,
         )
+        self._down = Gauge(
+            "replyd_model_down",
+            "1 while a profile's model is left alone because it failed, else 0.",
+            labelnames=["profile"],
+            registry=self.registry,
+        )
+        for profile in self._profiles:
+            self._down.labels(profile).set(0)
         build = Gauge(
             "replyd_build_info", "Always 1.", labelnames=["version"], registry=self.registry
         )
@@ -164,6 +198,12 @@ class MetricsSink:
                 self._errors.labels(
                     _known(event.dependency, DEPENDENCIES), _known(event.operation, OPERATIONS)
                 ).inc()
+            case FileRead():
+                self._files.labels(
+                    _known(event.kind, FILES), _known(event.outcome, FILE_OUTCOMES)
+                ).inc()
+            case ModelSwitched():
+                self._down.labels(_known(event.profile, self._profiles)).set(int(event.down))
             case _:
                 self._emit_of_turn(event)
 
@@ -174,7 +214,13 @@ class MetricsSink:
             case ModelAnswered():
                 self._model.observe(event.duration_ms / 1000)
                 self._tokens.labels("input").inc(event.input_tokens)
+                self._tokens.labels("cached").inc(event.cached_tokens)
                 self._tokens.labels("output").inc(event.output_tokens)
+                self._cost.inc(event.microdollars / 1_000_000)
+            case ToolRan():
+                self._tool_calls.labels(
+                    _known(event.tool, self._tools), _known(event.outcome, TOOL_OUTCOMES)
+                ).inc()
             case ModelInterrupted():
                 self._interrupted.labels(_known(event.reason, INTERRUPTIONS)).inc()
             case SendReconciled():

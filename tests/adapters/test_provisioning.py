@@ -5,6 +5,7 @@ import json
 import sys
 import tomllib
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +14,11 @@ import rich
 from moto.server import ThreadedMotoServer
 
 from replyd.adapters import aws
+from replyd.adapters.memory import MemoryStore
+from replyd.adapters.memory.operations import MemoryTable
 from replyd.adapters.provisioning import Provisioning, QueueFacts, TableFacts, open_provisioning
+from replyd.bootstrap import table_scan
+from replyd.bootstrap.tools import toolbox
 from replyd.demo.local_aws import LocalAws
 from replyd.errors import ConfigError, DependencyDown, Permanent
 from replyd.provision import (
@@ -27,7 +32,9 @@ from replyd.provision import (
     render_report,
     settings_result,
 )
-from replyd.settings import Ai, Conversations, Queues, Server, Settings, Twilio
+from replyd.provision.assignments import about_assignments
+from replyd.provision.checks import Inspector
+from replyd.settings import Ai, Conversations, Queues, Server, Settings
 
 SID = "AC0123456789abcdef0123456789abcdef"
 FIVE = {"created": 5}
@@ -242,13 +249,32 @@ class _Answer:
         await self.check()
 
 
+async def checked(
+    settings: Settings,
+    inspector: Inspector,
+    *,
+    model: _Answer = _Answer(),  # noqa: B008 - it has no state
+    channel: _Answer = _Answer(),  # noqa: B008
+    **options: Any,
+) -> list[CheckResult]:
+    return await check(
+        settings,
+        inspector=inspector,
+        models=dict.fromkeys(("", *settings.ai.names()), model),
+        channel=channel,
+        open_tools=partial(toolbox, settings),
+        table=MemoryTable(MemoryStore()),
+        **options,
+    )
+
+
 def by_name(results: list[CheckResult]) -> dict[str, CheckResult]:
     return {result.name: result for result in results}
 
 
 async def test_all_is_well(provisioning: Provisioning, names: Names) -> None:
     settings = settings_for(await init(provisioning, Conversations(), names))
-    results = await check(settings, inspector=provisioning, model=_Answer(), channel=_Answer())
+    results = await checked(settings, provisioning)
     assert [(r.name, r.ok, r.mend) for r in results] == [
         ("settings", True, ""),
         ("public URL", True, ""),
@@ -256,6 +282,7 @@ async def test_all_is_well(provisioning: Provisioning, names: Names) -> None:
         ("handoff queue", True, ""),
         ("table", True, ""),
         ("model", True, ""),
+        ("tools", True, ""),
         ("Twilio AC01…cdef", True, ""),
     ]
     assert exit_code(results) == 0
@@ -277,9 +304,9 @@ async def test_each_thing_that_is_wrong_says_how_to_mend_it(
         }
     )
     results = by_name(
-        await check(
+        await checked(
             settings,
-            inspector=provisioning,
+            provisioning,
             model=_Answer(Permanent("openai", "the model does not exist", code="model_not_found")),
             channel=_Answer(DependencyDown("twilio", "refuses the credentials (20003)")),
         )
@@ -288,7 +315,8 @@ async def test_each_thing_that_is_wrong_says_how_to_mend_it(
     assert "the queue does not exist" in results["handoff queue"].found
     assert 'has the sort key "conversation_id"' in results["table"].mend
     assert 'has no index "by_phone"' in results["table"].mend
-    assert results["model"].found == "the model does not exist (model_not_found)"
+    found = "responses, gpt-6-luna: the model does not exist (model_not_found)"
+    assert results["model"].found == found
     assert "ai.model" in results["model"].mend
     assert results["Twilio AC01…cdef"].found == "refuses the credentials (20003)"
     assert "twilio.accounts" in results["Twilio AC01…cdef"].mend
@@ -302,10 +330,20 @@ async def test_a_table_that_is_not_there(provisioning: Provisioning, names: Name
     settings = settings_for(await init(provisioning, Conversations(), names))
     other = Conversations(table=f"{names.table}-other")
     settings = settings.model_copy(update={"conversations": other})
-    results = await check(settings, inspector=provisioning, model=_Answer(), channel=_Answer())
+    results = await checked(settings, provisioning)
     table = by_name(results)["table"]
     assert (table.ok, table.found) == (False, "does not exist")
     assert "replyd init" in table.mend
+
+
+async def test_a_table_that_cannot_be_scanned_is_no_failure(endpoint: str) -> None:
+    settings = Settings(conversations=Conversations(table=f"t{uuid4().hex[:12]}"))
+    async with table_scan(settings) as table:
+        assistants, profiles = await about_assignments(settings.ai, table, 10)
+    for row in (assistants, profiles):
+        assert row.ok
+        assert row.found == "not read: the table or index does not exist"
+        assert "dynamodb:Scan" in row.mend
 
 
 class _Inspector:
@@ -319,35 +357,11 @@ class _Inspector:
 async def test_what_does_not_answer_holds_nothing_up() -> None:
     settings = Settings(ai=Ai(model="m"))
     results = by_name(
-        await check(
-            settings,
-            inspector=_Inspector(),
-            model=_Answer(never=True),
-            channel=_Answer(),
-            timeout=0.01,
-        )
+        await checked(settings, _Inspector(), model=_Answer(never=True), timeout=0.01)
     )
-    assert results["model"].found == "no answer within 0.01 s"
+    assert results["model"].found == "responses, m: no answer within 0.01 s"
     assert results["table"].ok
     assert results["replies queue"].ok
-
-
-async def test_webhooks_alone_need_no_model(provisioning: Provisioning, names: Names) -> None:
-    settings = settings_for(await init(provisioning, Conversations(), names))
-    server = settings.server.model_copy(update={"role": "webhook"})
-    settings = settings.model_copy(update={"server": server})
-    broken = _Answer(Permanent("openai", "no key"))
-    results = await check(settings, inspector=provisioning, model=broken, channel=_Answer())
-    assert "model" not in by_name(results)
-
-
-async def test_a_model_whose_end_is_known(provisioning: Provisioning, names: Names) -> None:
-    settings = settings_for(await init(provisioning, Conversations(), names))
-    settings = settings.model_copy(update={"ai": Ai(model="gpt-4o"), "twilio": Twilio()})
-    results = await check(settings, inspector=provisioning, model=_Answer(), channel=_Answer())
-    model = by_name(results)["model"]
-    assert model.ok
-    assert "2027-01-14" in model.mend
 
 
 def test_wrong_settings_come_before_dependencies(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from replyd.domain import delivery, steps, turn
+from replyd.domain import delivery, steps, tool_steps, turn
 from replyd.domain import record as r
 from replyd.domain.expressions import Applied, Refused, Step, StepResult
 from replyd.domain.record import Conversation, Outbox, conversation_from
@@ -31,6 +31,9 @@ SENT = {"message_id": "SM9", "delivery": "sent"}
 HISTORY = [{"role": "assistant", "content": f"text {n}", "message_id": f"SM{n}"} for n in range(4)]
 HANDOFF = replace(outbox("t-2"), kind="handoff", delivery={"1": SENT})
 APOLOGY = replace(outbox("apology-SM1"), kind="apology", seqs=())
+
+CALLED = {"token": "a", "at": LATER, "outcome": "unknown"}
+DONE = CALLED | {"outcome": "done", "result": "table 4"}
 
 Prepare = Callable[[ConversationStore], Awaitable[None]]
 Read = Callable[[StepResult, Conversation | None], bool]
@@ -70,6 +73,18 @@ async def reported(store: ConversationStore) -> None:
 async def apologising(store: ConversationStore) -> None:
     await held(store)
     await applied(store, steps.intend_reply("a", APOLOGY, LATER, head="", seq=None))
+
+
+async def called(store: ConversationStore) -> None:
+    await held(store)
+    await applied(store, arm_tool("look"))
+
+
+def arm_tool(name: str, *, token: str = "a", first: bool = True) -> Step:
+    head = message(1).sid
+    return tool_steps.arm_tool(
+        token, name, CALLED | {"token": token}, LATER, head=head, first=first
+    )
 
 
 # --- the readings --------------------------------------------------------------------------------
@@ -112,6 +127,11 @@ def is_handoff_intended(result: StepResult, found: Conversation | None) -> bool:
 
 def is_armed(result: StepResult, found: Conversation | None) -> bool:
     return turn.after_arm(result, found, token="a") == turn.Holds()
+
+
+def is_tool_armed(result: StepResult, found: Conversation | None) -> bool:
+    answer = tool_steps.after_tool_armed(result, found, token="a", name="book")
+    return answer == turn.Holds()
 
 
 def is_committed(turn_id: str = "t-1") -> Read:
@@ -180,6 +200,9 @@ CASES = {
         is_handoff_intended,
     ),
     "arm": Case(intended, steps.arm("a", "t-1", 1, LATER, accepted={0: "SM0"}), is_armed),
+    "arm_tool, the first": Case(held, arm_tool("book"), is_tool_armed),
+    "arm_tool": Case(called, arm_tool("book", first=False), is_tool_armed),
+    "note_tool": Case(called, tool_steps.note_tool("a", "look", DONE), is_applied),
     "commit": Case(reported, commit(prune=[message(1).sid], thread_id="resp_1"), is_committed()),
     "commit without texts": Case(reported, commit(()), is_committed()),
     "commit_apology": Case(
@@ -218,7 +241,7 @@ async def test_every_step_is_among_the_cases() -> None:
     made = {case.step.name for case in CASES.values()}
     builders = {
         name
-        for name, value in {**vars(steps), **vars(delivery)}.items()
+        for name, value in {**vars(steps), **vars(delivery), **vars(tool_steps)}.items()
         if getattr(value, "__annotations__", {}).get("return") is Step and not name.startswith("_")
     }
     assert made == builders
@@ -279,6 +302,44 @@ async def test_a_message_that_a_turn_has_settled_is_not_staged_again(
     assert isinstance(turn.after_stage(again, message(1).sid), turn.AlreadySettled)
 
 
+async def test_a_tool_that_was_called_before_is_not_armed_again(store: ConversationStore) -> None:
+    await called(store)
+    await applied(store, steps.release("a", give_back_attempt=False), claim("b", LATER + 9))
+    again = await store.apply(KEY, arm_tool("look", token="b", first=False))
+    found = conversation(again)
+    answer = tool_steps.after_tool_armed(again, found, token="b", name="look")
+    assert isinstance(answer, tool_steps.CalledBefore)
+    assert answer.conversation.tools["look"]["outcome"] == "unknown"
+
+
+@pytest.mark.parametrize("silence", [SILENCE, steps.mark_opt_out(NOW, opted_out=True)])
+async def test_no_tool_is_armed_once_the_ai_is_silenced(
+    store: ConversationStore, silence: Step
+) -> None:
+    await held(store)
+    await applied(store, silence)
+    refused = await store.apply(KEY, arm_tool("book"))
+    found = conversation(refused)
+    answer = tool_steps.after_tool_armed(refused, found, token="a", name="book")
+    assert isinstance(answer, turn.Silenced)
+
+
+async def test_a_commit_forgets_the_tools_raises_the_flag_and_counts(
+    store: ConversationStore,
+) -> None:
+    await called(store)
+    handoff = replace(HANDOFF, delivery={}, raise_flag=True)
+    await applied(
+        store,
+        steps.intend_handoff("a", handoff, LATER, head=message(1).sid),
+        steps.commit("a", handoff, (), LATER, status="x", usage={"day": "2026-11-23"}),
+    )
+    item = await store.read(KEY)
+    assert item is not None
+    assert (r.TOOLS in item, item[r.HANDOFF]) == (False, True)
+    assert item[r.USAGE] == {"day": "2026-11-23"}
+
+
 async def test_create_twice_leaves_the_first(store: ConversationStore) -> None:
     await converse(store, name="Lee")
     once = await store.read(KEY)
@@ -323,6 +384,9 @@ REFUSED = [
     steps.intend_reply("a", outbox("t-3"), LATER, head="", seq=7),
     steps.intend_handoff("b", outbox("t-3"), LATER, head=""),
     steps.arm("b", "t-1", 1, LATER),
+    arm_tool("book", token="b"),
+    tool_steps.note_tool("b", "look", DONE),
+    tool_steps.note_tool("a", "never", DONE),
     steps.commit("a", outbox(), (), LATER, status=r.AI_RESPONSE_SENT),
     steps.commit_apology("b", APOLOGY, (), LATER),
     delivery.report_in_outbox("t-1", 1, SENT),

@@ -51,10 +51,11 @@ def sending(kind: str = "reply", **changes: Any) -> Item:
     return item
 
 
-def released(failure: str = "", **options: bool) -> Item:
+def released(failure: str = "", *, drop_outbox: bool = False) -> Item:
     item = claimed()
     note = r.failure("openai", failure, NOW) if failure else None
-    item.apply(steps.release("t", give_back_attempt=False, failure=note, **options))
+    step = steps.release("t", give_back_attempt=False, drop_outbox=drop_outbox, failure=note)
+    item.apply(step)
     return item
 
 

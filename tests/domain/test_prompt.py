@@ -176,10 +176,13 @@ def test_every_message_can_be_read(body: str, params: dict[str, Any], media: str
     assert body.strip() in text
 
 
-def test_a_burst_keeps_its_order() -> None:
-    texts = ["one", "two\nlines", "three"]
-    assert burst(message(1, body) for body in texts) == "one\ntwo\nlines\nthree"
-    assert burst([]) == ""
+def test_a_burst_keeps_its_order_and_times() -> None:
+    texts = [(1_764_000_000_000, "one"), (1_764_000_002_500, "two\nlines")]
+    assert burst(texts) == "[16:00:00] one\n[16:00:02] two\nlines"
+
+
+def test_a_message_alone_needs_no_time() -> None:
+    assert burst([(0, "one")]) == "one"
 
 
 # --- history -----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replyd.domain.address import bare
 from replyd.domain.messages import ConversationKey
 from replyd.domain.record import iso
 from replyd.domain.wakeup import BodyCodec, Foreign, Wakeup
@@ -53,7 +54,8 @@ def test_what_is_written_can_be_read(
     # SQS refuses some characters; nobody refuses printable ASCII.
     assert written.isascii()
     assert written.isprintable()
-    assert codec.decode(written) == Wakeup(key, seq, inbound.sid)
+    business = bare(other) if other else inbound.business
+    assert codec.decode(written) == Wakeup(key, seq, inbound.sid, business)
 
 
 def test_the_body_is_the_documented_one() -> None:
@@ -235,16 +237,39 @@ def test_any_text_is_read_or_poison(text: str) -> None:
 def test_of_a_name_that_comes_twice_the_last_counts() -> None:
     """As everywhere in Python; one reading for every part of replyd is what matters."""
     text = json.dumps(body())
-    assert decoded(text[:-1] + ',"seq":8}') == Wakeup(KEY, 8, message(1).sid)
+    assert decoded(text[:-1] + ',"seq":8}') == Wakeup(KEY, 8, message(1).sid, BUSINESS)
     with pytest.raises(PoisonMessage):
         decoded(text[:-1] + ',"seq":"8"}')
 
 
 def test_a_large_seq_is_only_a_number() -> None:
-    assert decoded(body(seq=10**37)) == Wakeup(KEY, 10**37, message(1).sid)
+    assert decoded(body(seq=10**37)) == Wakeup(KEY, 10**37, message(1).sid, BUSINESS)
 
 
-@pytest.mark.parametrize("odd", ["absent", None, "text", [], {"sid": 7}, {"sid": {"a": 1}}, {}])
+@pytest.mark.parametrize(
+    "odd", ["absent", None, "text", [], {"sid": 7, "to": 7}, {"sid": {"a": 1}, "to": None}, {}]
+)
 def test_a_wakeup_needs_no_message(odd: Any) -> None:
     """The item has it; the SID here is for people who read the queue."""
     assert decoded(body(message=odd)) == Wakeup(KEY, 7)
+
+
+@pytest.mark.parametrize(
+    ("conversation", "business"),
+    [
+        ({"company_tel": "+447700900111"}, "+447700900111"),
+        ({"company_tel": "whatsapp:+447700900111"}, "+447700900111"),
+        ({"company_tel": ""}, BUSINESS),
+        ({"company_tel": None}, BUSINESS),
+        ({"company_tel": [7]}, BUSINESS),
+        ({}, BUSINESS),
+        ([], BUSINESS),
+        (None, BUSINESS),
+        ("absent", BUSINESS),
+    ],
+)
+def test_the_business_is_the_conversations_or_else_the_messages(
+    conversation: Any, business: str
+) -> None:
+    found = decoded(body(conversation=conversation))
+    assert found == Wakeup(KEY, 7, message(1).sid, business)

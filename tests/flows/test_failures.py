@@ -8,8 +8,8 @@ import pytest
 from replyd.domain import record
 from replyd.domain.events import DependencyFailed, PoisonReceived
 from replyd.errors import Busy, DependencyDown, Permanent, Temporary
-from replyd.ports import ModelRequest
-from tests.support.world import KEY, World, message
+from replyd.ports import ModelReply, ModelRequest
+from tests.support.world import KEY, World, message, without_times
 
 
 async def test_a_model_that_fails_for_now_is_asked_again() -> None:
@@ -35,7 +35,7 @@ async def test_a_further_message_does_not_shorten_the_pause() -> None:
         await asyncio.sleep(10)
         assert len(world.model.requests) == 1
         await asyncio.sleep(20)
-    assert world.model.requests[1].turn == "message 1\nmessage 2"
+    assert without_times(world.model.requests[1].turn) == "message 1\nmessage 2"
     assert len(world.channel.accepted) == 1
 
 
@@ -339,7 +339,7 @@ async def test_one_conversation_that_cannot_be_read_stops_no_other() -> None:
     world.converse(KEY.__class__("+447700900002", "c-2"))
     answer = world.model.answer
 
-    def broken(request: ModelRequest) -> str:
+    def broken(request: ModelRequest) -> str | ModelReply:
         if request.conversation_id == "c-1":
             raise ZeroDivisionError
         return answer(request)

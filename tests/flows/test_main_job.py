@@ -4,7 +4,7 @@ import asyncio
 
 from replyd.domain import record
 from replyd.domain.events import MessageDropped
-from tests.support.world import CUSTOMER, KEY, World, message
+from tests.support.world import CUSTOMER, KEY, World, message, without_times
 
 
 async def test_one_message_gets_one_reply_and_one_recorded_turn() -> None:
@@ -37,7 +37,7 @@ async def test_a_burst_gets_one_model_call_one_reply_and_one_turn_in_order() -> 
             await asyncio.sleep(1)
         await asyncio.sleep(20)
     assert len(world.model.requests) == 1
-    assert world.model.requests[0].turn == "message 1\nmessage 2\nmessage 3"
+    assert without_times(world.model.requests[0].turn) == "message 1\nmessage 2\nmessage 3"
     assert len(world.channel.accepted) == 1
     assert [role for role, _ in world.history()] == ["user"] * 3 + ["assistant"]
     assert world.queue.messages == {}

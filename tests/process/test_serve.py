@@ -1,6 +1,7 @@
 """The main job by a real process: sockets, ministack, and doubles of the vendors."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -328,6 +329,29 @@ async def test_check_says_what_is_right_and_what_is_wrong(town: Town) -> None:
     code, out, _ = await town.run("check", REPLYD_SERVER__PUBLIC_URL="")
     assert code == 78
     assert "server.public_url" in out
+
+
+async def test_check_knows_profiles_tools_and_what_conversations_name(town: Town) -> None:
+    await town.converse(assistant_id="asst_left_behind", ai_profile="sales")
+    await town.converse(ConversationKey("+447700900002", "c-2"), assistant_id="asst_left_behind")
+    town.openai.assistants.gone = True
+    old = {"backend": "assistants", "assistant_id": "asst_old"}
+    profile = ("--set", f"ai.profiles={json.dumps({'old': old})}")
+    code, out, _ = await town.run("check", *profile)
+    assert code == 0, out
+    assert "the Assistants API is gone" in out
+    assert "asst_left_behind: 2 conversations" in out
+    assert "sales: 1 conversation" in out
+    code, out, _ = await town.run("check", *profile, "--set", "ai.assistants.on_gone=handoff")
+    assert code == 69, out
+    code, out, _ = await town.run("check")
+    assert "asst_left_behind" not in out
+    code, out, _ = await town.run("check", "--assistants")
+    assert "asst_left_behind: 2 conversations" in out
+    tool = {"description": "Finds.", "python": "nowhere.at_all:find"}
+    code, out, _ = await town.run("check", "--set", f"tools={json.dumps({'find': tool})}")
+    assert code == 78
+    assert "tools.find cannot be used" in out
 
 
 async def test_init_can_be_repeated(town: Town) -> None:

@@ -91,9 +91,10 @@ def anywhere(_weather: Weather) -> bool:
     return True
 
 
-_OF_THE_HOLDER = frozenset(
-    ("renew", "release", "intend_reply", "intend_handoff", "arm", "commit", "commit_apology")
-)
+_OF_THE_HOLDER = frozenset({
+    "renew", "release", "intend_reply", "intend_handoff", "arm", "arm_tool", "note_tool",
+    "commit", "commit_apology",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,9 @@ _KINDS: dict[tuple[str | int, ...], str] = {
     (r.LAST_AT,): "window",
     (r.SEEN,): "seen",
     (r.MESSAGES, 0): "same",
+    (r.TOOLS,): "called",
+    (r.TOOLS, "book"): "called",
+    (r.TOOLS, "book", "token"): "called",
 }
 
 
@@ -227,6 +231,13 @@ def _drop_outbox(step: Step) -> Step:
     return replace(step, actions=(*step.actions, Remove((r.OUTBOX,))))
 
 
+def _forget_tools(step: Step) -> Step:
+    """A release forgets which tools were called."""
+    if step.name != "release":
+        return step
+    return replace(step, actions=(*step.actions, Remove((r.TOOLS,))))
+
+
 def _impatient() -> Settings:
     """The channel is looked at before it can have accepted what is under way."""
     twilio = SETTINGS.twilio.model_copy(update={"timeout_seconds": 0.1})
@@ -250,6 +261,9 @@ TERMS: dict[tuple[str, str], Where] = {
     ("arm", "opt-out"): anywhere,
     ("commit", "delivery"): anywhere,
     ("commit_apology", "turn"): writes_come_again,
+    ("arm_tool", "flag"): anywhere,
+    ("arm_tool", "opt-out"): anywhere,
+    ("arm_tool", "token"): leases_get_lost,
 }
 # The other terms, and what tells: the model (`tests/model/mutants.py`) finds what is too rare here.
 ELSEWHERE: dict[tuple[str, str], str] = {
@@ -271,6 +285,14 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("commit", "turn"): "`commit without token and turn`",
     ("commit_apology", "token"): "the contract suite; the turn does without",
     ("commit_apology", "delivery"): "the contract suite",
+    ("arm_tool", "called"): "the contract suite; a claim shows what was called before it",
+    (
+        "arm_tool",
+        "token",
+    ): "the contract suite; a worker without a lease mostly learns of it sooner",
+    ("arm_tool", "head"): "the contract suite; the token does without",
+    ("note_tool", "token"): "the contract suite; the tool's own token does without",
+    ("note_tool", "called"): "the contract suite; what it may overwrite is never read again",
     ("roll_over", "token"): "the contract suite; histories stay short in a run",
     ("roll_over", "same"): "the contract suite",
 }
@@ -285,6 +307,7 @@ MUTANTS = [
     Mutant("stage a SID again", rewriting(_forget_seen)),
     Mutant("commit settles all", rewriting(_settle_all)),
     Mutant("release drops the outbox", rewriting(_drop_outbox)),
+    Mutant("release forgets tools", rewriting(_forget_tools)),
     Mutant("wake-up deleted on receipt", _queue(_DeletesOnReceipt)),
     Mutant("acknowledged before the wake-up", _queue(_AcknowledgesFirst)),
     Mutant(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from replyd.domain import steps
+from replyd.domain import steps, tool_steps
 from replyd.domain.record import Outbox
 from replyd.domain.window import WindowPolicy
 from replyd.simulation.world import World, run
@@ -35,6 +35,9 @@ SHIPPED = [
     steps.commit("t", OUTBOX, (), 0, status=""),
     steps.commit_apology("t", OUTBOX, (), 0),
     steps.roll_over("t", [{}]),
+    tool_steps.arm_tool("t", "book", {}, 0, head="SM1", first=True),
+    tool_steps.arm_tool("t", "book", {}, 0, head="SM1", first=False),
+    tool_steps.note_tool("t", "book", {}),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,13 +16,18 @@ from replyd.adapters.memory import (
     MemoryModel,
     Recorder,
 )
+from replyd.adapters.memory.media import MemoryMedia, MemoryModerator, MemoryTranscriber
+from replyd.adapters.memory.tools import MemoryToolbox
 from replyd.bootstrap import Parts, daemon
+from replyd.bootstrap.policies import tool_specs
+from replyd.bootstrap.wiring import Daemon
 from replyd.domain import record
 from replyd.domain.events import Event, TurnEnded
-from replyd.domain.messages import ConversationKey, InboundMessage
+from replyd.domain.messages import ConversationKey, InboundMessage, Media
 from replyd.flows.accept_message import AcceptMessage
 from replyd.flows.answer_conversation import AnswerConversation
 from replyd.flows.track_delivery import TrackDelivery
+from replyd.ports import File
 from replyd.runtime.buffer import Buffer
 from replyd.runtime.consumer import Consumer
 from replyd.settings import Settings
@@ -45,6 +51,11 @@ def message(number: int, body: str = "", **changes: Any) -> InboundMessage:
         "params": {"MessageSid": sid, "AccountSid": ACCOUNT},
     }
     return InboundMessage(**(values | changes))
+
+
+def received_file(number: int, content_type: str) -> Media:
+    """As Twilio names a file that came with a message; `World.put` says what is in it."""
+    return Media(f"https://api.twilio.com/Media/ME{number:032x}", content_type)
 
 
 @dataclass
@@ -72,7 +83,9 @@ class Worker:
 
 
 class World:
-    """One table, two queues, one model, one channel; any number of workers."""
+    """One table, two queues, one model, one channel, a team's tools, the customers' files; any
+    number of workers. What is set on its parts (`world.model.answer`, `world.toolbox.functions`)
+    holds for all workers."""
 
     def __init__(
         self,
@@ -83,8 +96,16 @@ class World:
         queues: dict[str, Any] | None = None,
         history: dict[str, Any] | None = None,
         delivery: dict[str, Any] | None = None,
+        ai: dict[str, Any] | None = None,
+        tools: dict[str, dict[str, Any]] | None = None,
+        voice: dict[str, Any] | None = None,
+        media: dict[str, Any] | None = None,
+        moderation: dict[str, Any] | None = None,
+        limits: dict[str, Any] | None = None,
+        prices: dict[str, dict[str, Any]] | None = None,
     ) -> None:
-        """The arguments are settings of these groups."""
+        """The arguments are settings of these groups. `tools` need no `url` here, and the model
+        may call all of them unless `ai` lists others."""
         self.store = FaultyStore()
         self.queue = FaultyQueue((queues or {}).get("visibility_seconds", 30))
         self.handoffs = MemoryHandoffQueue()
@@ -92,6 +113,11 @@ class World:
         self.channel = MemoryChannel()
         self.clock = LoopClock()
         self.telemetry = Recorder()
+        self.recordings = MemoryMedia()
+        self.library = MemoryMedia()
+        self.transcriber = MemoryTranscriber()
+        self.moderator = MemoryModerator()
+        callable_tools = {"tools": ["hand_over", *(tools or {})]}
         quick = {"quiet_seconds": 2, "max_wait_seconds": 10, "max_messages": 5}
         self.settings = Settings.model_validate(
             {
@@ -101,9 +127,21 @@ class World:
                 "history": history or {},
                 "delivery": delivery or {},
                 "unknown_sender": unknown or {},
+                "ai": callable_tools | (ai or {}),
+                "tools": {
+                    name: {"url": "https://tools.example.com"} | tool
+                    for name, tool in (tools or {}).items()
+                },
+                "voice": voice or {},
+                "media": media or {},
+                "moderation": moderation or {},
+                "limits": limits or {},
+                "prices": prices or {},
                 "opt_out": {"stop_words": ["STOP"], "start_words": ["START"]},
             }
         )
+        specs = tool_specs(self.settings)
+        self.toolbox = MemoryToolbox([specs[name] for name in self.settings.tools])
         self.workers: list[Worker] = []
 
     def converse(self, key: ConversationKey = KEY, **attributes: Any) -> None:
@@ -119,9 +157,30 @@ class World:
             **attributes,
         }
 
+    def put(self, media: Media, data: bytes = b"content") -> Media:
+        """Let Twilio have the contents of a file."""
+        file = File(media.url.rpartition("/")[2], media.content_type, data)
+        voice = media.content_type.startswith("audio/")
+        (self.recordings if voice else self.library).files[ACCOUNT, media.url] = file
+        return media
+
     def worker(self) -> Worker:
-        number = len(self.workers) + 1
         wires = Wires()
+        wired = self._wired(wires, self.settings)
+        (consumer,) = wired.consumers
+        self.workers.append(
+            Worker(wired.accept, wired.answer, wired.track, wired.buffer, consumer, wires)
+        )
+        return self.workers[-1]
+
+    def webhook(self) -> AcceptMessage:
+        """A process of role `webhook`, which only takes messages."""
+        server = self.settings.server.model_copy(update={"role": "webhook"})
+        return self._wired(Wires(), self.settings.model_copy(update={"server": server})).accept
+
+    def _wired(self, wires: Wires, settings: Settings) -> Daemon:
+        number = len(self.workers) + 1
+        rules = settings.moderation
         parts = Parts(
             store=wires.to(self.store),
             wakeups=wires.to(self.queue),
@@ -131,13 +190,14 @@ class World:
             clock=self.clock,
             ids=CountingIds(f"w{number}"),
             owner=f"worker-{number}",
+            # Checks arguments without a call, so that no wire leads to it.
+            toolbox=self.toolbox,
+            recordings=wires.to(self.recordings),
+            library=wires.to(self.library),
+            transcriber=wires.to(self.transcriber) if settings.voice.enabled else None,
+            moderator=(None if rules.input == rules.output == "off" else wires.to(self.moderator)),
         )
-        wired = daemon(self.settings, parts, self.telemetry)
-        (consumer,) = wired.consumers
-        self.workers.append(
-            Worker(wired.accept, wired.answer, wired.track, wired.buffer, consumer, wires)
-        )
-        return self.workers[-1]
+        return daemon(settings, parts, self.telemetry)
 
     @asynccontextmanager
     async def running(self, workers: int = 1) -> AsyncIterator[Worker]:
@@ -154,9 +214,12 @@ class World:
         worker.wires.cut = True
         entries = worker.buffer._entries.values()
         tasks = worker.tasks + [entry.task for entry in entries if entry.task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            # Longer than a turn takes to let go; one that waits for a tool is cancelled again.
+            await asyncio.wait(tasks, timeout=5)
+            tasks = [task for task in tasks if not task.done()]
         self.workers.remove(worker)
 
     def item(self, key: ConversationKey = KEY) -> dict[str, Any]:
@@ -173,3 +236,8 @@ class World:
 
     def outcomes(self) -> list[str]:
         return [e.outcome for e in self.events(TurnEnded)]
+
+
+def without_times(turn: str) -> str:
+    """What the model was asked, without the times that stand before each message of a burst."""
+    return re.sub(r"(?m)^\[\d\d:\d\d:\d\d\] ", "", turn)

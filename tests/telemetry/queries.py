@@ -11,14 +11,17 @@ from replyd.domain.events import (
     DeliveryReported,
     DependencyFailed,
     Event,
+    FileRead,
     MessageAccepted,
     MessageDropped,
     ModelAnswered,
     ModelInterrupted,
+    ModelSwitched,
     PartSent,
     PoisonReceived,
     RequestRefused,
     SendReconciled,
+    ToolRan,
     TurnClaimed,
     TurnEnded,
 )
@@ -29,6 +32,8 @@ from replyd.telemetry.metrics import MetricsSink
 # Prometheus and its prober say these of each target.
 FOREIGN = {"up", "probe_success"}
 TARGET_LABELS = {"job", "instance"}
+TOOLS = {"find_order", "cancel_order"}
+PROFILES = {"default", "sales"}
 _KEY = ConversationKey("+447700900001", "c-1")
 _SELECTOR = re.compile(r"\b(replyd_\w+|up|probe_success)\b(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)(=~|!=|!~|=)"([^"]*)"')
@@ -55,7 +60,7 @@ def grouping_labels(expression: str) -> set[str]:
 
 def all_samples() -> dict[str, list[dict[str, str]]]:
     """Names and labels of everything that /metrics can show."""
-    sink = MetricsSink("1")
+    sink = MetricsSink("1", tools=TOOLS, profiles=PROFILES)
     for event in _every_event():
         sink.emit(event)
     samples: dict[str, list[dict[str, str]]] = {}
@@ -79,12 +84,22 @@ def _every_event() -> Iterator[Event]:
         yield TurnEnded(_KEY, "c-1", "", outcome, 1, reason=reason)
     for dependency, operation in product(metrics.DEPENDENCIES, metrics.OPERATIONS):
         yield DependencyFailed(dependency, operation, "")
-    for reason in metrics.INTERRUPTIONS:
-        yield ModelInterrupted(_KEY, ("SM1",), reason, 300, 1)
+    yield from _every_event_of_the_model()
     for outcome in metrics.RECONCILED:
         yield SendReconciled(_KEY, "c-1", "t-1", 2, 1, outcome, 1)
     for status in metrics.DELIVERIES:
         yield DeliveryReported("SM9", status, "", True, 1)
+
+
+def _every_event_of_the_model() -> Iterator[Event]:
+    for reason in metrics.INTERRUPTIONS:
+        yield ModelInterrupted(_KEY, ("SM1",), reason, 300, 1)
+    for tool, outcome in product(TOOLS, metrics.TOOL_OUTCOMES):
+        yield ToolRan(_KEY, ("SM1",), tool, outcome, 40, 1)
+    for kind, outcome in product(metrics.FILES, metrics.FILE_OUTCOMES):
+        yield FileRead(kind, outcome, 700)
+    for profile in PROFILES:
+        yield ModelSwitched(profile, True, "")
 
 
 def unknown(expression: str, samples: dict[str, list[dict[str, str]]]) -> list[str]:

@@ -47,6 +47,8 @@ ERRORS = f'replyd_dependency_errors_total{{{TARGET},dependency="openai",operatio
 RECONCILED = f"replyd_sends_reconciled_total{{{TARGET},outcome="
 REPORTS = f"replyd_delivery_reports_total{{{TARGET},status="
 ACK = f"replyd_ack_seconds_bucket{{{TARGET},le="
+DOWN = f'replyd_model_down{{{TARGET},profile="sales"}}'
+CALLS = f'replyd_tool_calls_total{{{TARGET},tool="find_order",outcome='
 LATE = "_x29 1x30"  # a counter's first event, after half an hour
 
 CASES = [
@@ -86,6 +88,34 @@ CASES = [
     Case("ReplydBugs", 35, {f'{TURNS}"bug",reason=""}}': LATE}, JOB),
     Case("ReplydBugs", 35, {f'{REFUSED}"503",reason="bug"}}': LATE}, JOB),
     Case("ReplydBugs", 35, {f'{REFUSED}"403",reason="bad_signature"}}': LATE}),
+    Case("ReplydModelDown", 8, {DOWN: "0 1x20"}, JOB | {"profile": "sales"}),
+    Case("ReplydModelDown", 8, {DOWN: "1x5 0 1x20"}),
+    Case(
+        "ReplydToolsFailing",
+        30,
+        {f'{CALLS}"failed"}}': "0+1x60", f'{CALLS}"done"}}': "0+1x60"},
+        JOB | {"tool": "find_order"},
+    ),
+    Case("ReplydToolsFailing", 30, {f'{CALLS}"unknown"}}': "0+1x60"}, JOB | {"tool": "find_order"}),
+    Case("ReplydToolsFailing", 30, {f'{CALLS}"failed"}}': "0+1x60", f'{CALLS}"done"}}': "0+9x60"}),
+    Case("ReplydToolsFailing", 30, {f'{CALLS}"failed"}}': "0x25 3x40"}),
+    Case("ReplydToolsFailing", 30, {f'{CALLS}"refused"}}': "0+1x60"}),
+    Case("ReplydLoops", 35, {f'{TURNS}"handed_over",reason="loop"}}': LATE}, JOB),
+    Case("ReplydLoops", 35, {f'{TURNS}"handed_over",reason="loop"}}': "1x30 2x10"}, JOB),
+    Case("ReplydLoops", 59, {f'{TURNS}"handed_over",reason="loop"}}': LATE}),
+    Case(
+        "ReplydBudgetsUsedUp",
+        35,
+        {f'{TURNS}"withheld",reason="over_limit"}}': LATE},
+        JOB | {"outcome": "withheld"},
+    ),
+    Case(
+        "ReplydBudgetsUsedUp",
+        35,
+        {f'{TURNS}"handed_over",reason="over_limit"}}': "4x30 5x10"},
+        JOB | {"outcome": "handed_over"},
+    ),
+    Case("ReplydBudgetsUsedUp", 35, {f'{TURNS}"handed_over",reason="requested"}}': LATE}),
     Case("ReplydPoisonMessages", 35, {POISON: "0x30 1x20"}, JOB),
     Case("ReplydPoisonMessages", 35, {POISON: "7x50"}),
     Case("ReplydDependencyErrors", 40, {ERRORS: "0+10x60"}, JOB | {"dependency": "openai"}),

@@ -3,27 +3,33 @@
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import structlog
 
+from replyd.domain import turn
 from replyd.domain.events import (
     DeliveryReported,
     DependencyFailed,
     Event,
+    FileRead,
     MessageAccepted,
     MessageDropped,
     ModelAnswered,
     ModelAsked,
     ModelInterrupted,
+    ModelSwitched,
     NoticeSent,
     PartSent,
     PoisonReceived,
     RequestRefused,
     SendReconciled,
+    ToolRan,
     TurnClaimed,
     TurnEnded,
 )
@@ -43,6 +49,9 @@ EVENTS: list[Event] = [
     ModelAsked(KEY, SIDS, 6000),
     ModelAnswered(KEY, SIDS, "gpt-6-luna", 900, 120, 30, 7000),
     ModelInterrupted(KEY, SIDS, "newer_messages", 300, 7000),
+    ModelSwitched("sales", True, "no connection to the API"),
+    ToolRan(KEY, SIDS, "find_order", "done", 40, 6500),
+    FileRead("audio", "read", 700),
     PartSent(KEY, SIDS, 1, 1, "SM9", 80, 7100),
     SendReconciled(KEY, "c-1", "t-1", 2, 1, "resumed", 7150),
     TurnEnded(KEY, "c-1", NUMBER, "replied", 7200, turn_id="t-1", sids=SIDS, reply_sids=("SM9",)),
@@ -91,6 +100,13 @@ def test_every_event_is_a_json_line_without_a_number(event: Event) -> None:
     assert "key" not in line
 
 
+def test_every_line_is_in_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    rows = re.findall(r"^\| (`.+?`) \|", page.partition("\n## Log lines\n")[2], re.MULTILINE)
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert told == {line["event"] for line in logged(*EVENTS)}
+
+
 def test_a_turn_is_one_wide_line() -> None:
     lines = logged(*EVENTS, level="INFO")
     (turn,) = [line for line in lines if line["event"] == "turn_ended"]
@@ -104,6 +120,20 @@ def test_a_turn_is_one_wide_line() -> None:
     assert "message_accepted" not in {line["event"] for line in lines}
 
 
+def test_a_turn_tells_its_cost_in_dollars_and_what_is_out_of_the_ordinary() -> None:
+    plain = TurnEnded(KEY, "c-1", NUMBER, "replied", 1, microdollars=1_234_567)
+    special = replace(plain, profile="sales", tool_calls=2, cached_tokens=100)
+    first, second = logged(plain, special)
+    assert first["cost_usd"] == 1.234567
+    assert not {"microdollars", "profile", "tool_calls"} & first.keys()
+    assert (second["profile"], second["tool_calls"], second["cached_tokens"]) == ("sales", 2, 100)
+
+
+def test_a_cost_below_a_cent_is_not_lost() -> None:
+    turn_ended = TurnEnded(KEY, "c-1", NUMBER, "replied", 1, microdollars=7)
+    assert logged(turn_ended)[0]["cost_usd"] == 0.000007
+
+
 def test_texts_are_shown_only_where_the_event_has_them() -> None:
     silent = TurnEnded(KEY, "c-1", NUMBER, "replied", 1)
     lines = logged(silent, replace(silent, question="Open today?", answer="Until six."))
@@ -111,10 +141,46 @@ def test_texts_are_shown_only_where_the_event_has_them() -> None:
     assert (lines[1]["question"], lines[1]["answer"]) == ("Open today?", "Until six.")
 
 
+def test_the_words_of_a_model_that_hands_over_are_a_text_too() -> None:
+    silent = TurnEnded(
+        KEY, "c-1", NUMBER, "handed_over", 1, reason=turn.BY_AI, detail="Ann has a lump"
+    )
+    withheld, shown = logged(silent, replace(silent, question="I have a lump."))
+    assert "Ann" not in json.dumps(withheld)
+    assert shown["detail"] == "Ann has a lump"
+
+
+@pytest.mark.parametrize("reason", [turn.FAILED, turn.OVER_LIMIT, turn.LOOP, turn.FLAGGED])
+def test_why_replyd_itself_hands_over_is_always_shown(reason: str) -> None:
+    (line,) = logged(TurnEnded(KEY, "c-1", NUMBER, "handed_over", 1, reason=reason, detail="so"))
+    assert line["detail"] == "so"
+
+
+@pytest.mark.parametrize(
+    ("event", "level"),
+    [
+        (ModelSwitched("sales", True, "no connection to the API"), "warning"),
+        (ModelSwitched("sales", False, ""), "info"),
+        (ToolRan(KEY, SIDS, "find_order", "done", 40, 1), "debug"),
+        (ToolRan(KEY, SIDS, "find_order", "refused", 0, 1), "info"),
+        (ToolRan(KEY, SIDS, "find_order", "repeated", 0, 1), "info"),
+        (ToolRan(KEY, SIDS, "find_order", "failed", 40, 1), "warning"),
+        (ToolRan(KEY, SIDS, "find_order", "unknown", 40, 1), "warning"),
+        (FileRead("image", "read", 700), "debug"),
+        (FileRead("image", "failed", 700, "the file is too large"), "info"),
+        (FileRead("audio", "late", 9000), "info"),
+    ],
+)
+def test_level_of_an_event(event: Event, level: str) -> None:
+    (line,) = logged(event)
+    assert line["level"] == level
+
+
 @pytest.mark.parametrize(
     ("outcome", "level"),
     [
         ("replied", "info"),
+        ("withheld", "info"),
         ("handed_over", "info"),
         ("nothing_to_do", "debug"),
         ("partly_sent", "warning"),

@@ -1,20 +1,27 @@
 """Metric names are an interface: dashboards and alerts rest on them."""
 
+import re
+from pathlib import Path
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from replyd.domain import turn
 from replyd.domain.events import (
     DeliveryReported,
     DependencyFailed,
     Event,
+    FileRead,
     MessageAccepted,
     MessageDropped,
     ModelAnswered,
     ModelInterrupted,
+    ModelSwitched,
     PartSent,
     PoisonReceived,
     RequestRefused,
     SendReconciled,
+    ToolRan,
     TurnClaimed,
     TurnEnded,
 )
@@ -78,11 +85,47 @@ def accepted(*, again: bool = False) -> MessageAccepted:
             {"direction": "output"},
             30,
         ),
+        (
+            ModelAnswered(KEY, ("SM1",), "m", 1500, 120, 30, 1, cached_tokens=100),
+            "replyd_tokens_total",
+            {"direction": "cached"},
+            100,
+        ),
+        (
+            ModelAnswered(KEY, ("SM1",), "m", 1500, 120, 30, 1, cached_tokens=100),
+            "replyd_tokens_total",
+            {"direction": "input"},
+            120,
+        ),
+        (
+            ModelAnswered(KEY, ("SM1",), "m", 1500, 120, 30, 1, microdollars=2500),
+            "replyd_model_cost_dollars_total",
+            {},
+            0.0025,
+        ),
+        (
+            ToolRan(KEY, ("SM1",), "find_order", "failed", 40, 1),
+            "replyd_tool_calls_total",
+            {"tool": "find_order", "outcome": "failed"},
+            1,
+        ),
+        (
+            FileRead("audio", "late", 9000),
+            "replyd_files_read_total",
+            {"kind": "audio", "outcome": "late"},
+            1,
+        ),
         (PartSent(KEY, ("SM1",), 1, 1, "SM9", 250, 1), "replyd_send_seconds_sum", {}, 0.25),
         (
             TurnEnded(KEY, "c-1", NUMBER, "handed_over", 1, reason="requested"),
             "replyd_turns_total",
             {"outcome": "handed_over", "reason": "requested"},
+            1,
+        ),
+        (
+            TurnEnded(KEY, "c-1", NUMBER, "withheld", 1, reason="over_limit"),
+            "replyd_turns_total",
+            {"outcome": "withheld", "reason": "over_limit"},
             1,
         ),
         (
@@ -104,6 +147,12 @@ def accepted(*, again: bool = False) -> MessageAccepted:
             1,
         ),
         (
+            DependencyFailed("tools", "arm_tool", "the tool find_order failed"),
+            "replyd_dependency_errors_total",
+            {"dependency": "tools", "operation": "arm_tool"},
+            1,
+        ),
+        (
             ModelInterrupted(KEY, ("SM1",), "newer_messages", 300, 1),
             "replyd_model_calls_cancelled_total",
             {"reason": "newer_messages"},
@@ -121,13 +170,43 @@ def accepted(*, again: bool = False) -> MessageAccepted:
 def test_what_an_event_counts(
     event: Event, name: str, labels: dict[str, str], expected: float
 ) -> None:
-    sink = MetricsSink("1.2.3")
+    sink = MetricsSink("1.2.3", tools=["find_order"])
     sink.emit(event)
     assert value(sink, name, **labels) == expected
 
 
-def test_labels_are_bounded_and_hold_nothing_a_stranger_chose() -> None:
+def test_a_model_is_down_until_its_breaker_closes() -> None:
+    sink = MetricsSink("1.2.3", profiles=["default", "sales"])
+    assert value(sink, "replyd_model_down", profile="sales") == 0
+    sink.emit(ModelSwitched("sales", True, "no connection to the API"))
+    assert value(sink, "replyd_model_down", profile="sales") == 1
+    assert value(sink, "replyd_model_down", profile="default") == 0
+    sink.emit(ModelSwitched("sales", False, ""))
+    assert value(sink, "replyd_model_down", profile="sales") == 0
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        turn.REQUESTED,
+        turn.OPTED_OUT,
+        turn.FAILED,
+        turn.AMBIGUOUS,
+        turn.TOO_OLD,
+        turn.BY_AI,
+        turn.OVER_LIMIT,
+        turn.LOOP,
+        turn.FLAGGED,
+    ],
+)
+def test_every_reason_of_a_handoff_counts_as_itself(reason: str) -> None:
     sink = MetricsSink("1.2.3")
+    sink.emit(TurnEnded(KEY, "c-1", NUMBER, "handed_over", 1, reason=reason))
+    assert value(sink, "replyd_turns_total", outcome="handed_over", reason=reason) == 1
+
+
+def test_labels_are_bounded_and_hold_nothing_a_stranger_chose() -> None:
+    sink = MetricsSink("1.2.3", tools=["find_order"], profiles=["default"])
     for i in range(50):
         odd = f"{NUMBER}{i}"
         for event in (
@@ -136,6 +215,9 @@ def test_labels_are_bounded_and_hold_nothing_a_stranger_chose() -> None:
             TurnEnded(KEY, "c-1", NUMBER, odd, 1, reason=odd),
             DeliveryReported("SM9", odd, odd, True, 1),
             DependencyFailed(odd, odd, odd, odd),
+            ToolRan(KEY, ("SM1",), odd, odd, 40, 1),
+            FileRead(odd, odd, 700, odd),
+            ModelSwitched(odd, True, odd),
         ):
             sink.emit(event)
     assert NUMBER not in sink.render()[0].decode()
@@ -147,6 +229,9 @@ def test_labels_are_bounded_and_hold_nothing_a_stranger_chose() -> None:
         == 50
     )
     assert value(sink, "replyd_turns_total", outcome="other", reason="other") == 50
+    assert value(sink, "replyd_tool_calls_total", tool="other", outcome="other") == 50
+    assert value(sink, "replyd_files_read_total", kind="other", outcome="other") == 50
+    assert value(sink, "replyd_model_down", profile="other") == 1
 
 
 def test_gauges_are_read_when_they_are_asked_for() -> None:
@@ -179,6 +264,12 @@ def test_two_sinks_share_nothing() -> None:
     assert value(second, "replyd_messages_accepted_total") == 0
 
 
+def test_every_metric_is_in_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    told = set(re.findall(r"`(replyd_\w+)`", page.partition("\n## Metrics\n")[2]))
+    assert told == {family.name for family in MetricsSink("1").registry.collect()}
+
+
 def test_names_are_what_dashboards_know() -> None:
     names = {family.name for family in MetricsSink("1").registry.collect()}
     assert names == {
@@ -191,6 +282,10 @@ def test_names_are_what_dashboards_know() -> None:
         "replyd_send_seconds",
         "replyd_ack_seconds",
         "replyd_tokens",
+        "replyd_model_cost_dollars",
+        "replyd_model_down",
+        "replyd_tool_calls",
+        "replyd_files_read",
         "replyd_model_calls_cancelled",
         "replyd_sends_reconciled",
         "replyd_requests_in_flight",

@@ -2,19 +2,22 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from replyd.adapters.memory.process import LoopClock
 from replyd.domain.messages import InboundMessage, OutboundPart, Params, SentMessage
-from replyd.errors import Ambiguous, DependencyError
+from replyd.errors import Ambiguous, DependencyError, Permanent
 from replyd.ports import Clock, ModelReply, ModelRequest, SignedRequest
 
 
 @dataclass(slots=True)
 class MemoryModel:
-    """Answers with `answer(request)` after `seconds`; `failures` are raised first, in order."""
+    """Answers with `answer(request)` after `seconds`; `failures` are raised first, in order.
 
-    answer: Callable[[ModelRequest], str] = lambda request: f"You said: {request.turn}"
+    An answer that is text comes with a thread and a cost; one that calls tools with a state, so
+    that the request which brings their results is checked as a vendor would."""
+
+    answer: Callable[[ModelRequest], str | ModelReply] = lambda request: f"You said: {request.turn}"
     seconds: float = 1.0
     failures: list[DependencyError] = field(default_factory=list)
     requests: list[ModelRequest] = field(default_factory=list)
@@ -25,7 +28,12 @@ class MemoryModel:
         await asyncio.sleep(self.seconds)
         if self.failures:
             raise self.failures.pop(0)
-        return ModelReply(self.answer(request), f"resp_{number}", "memory", 10, 5)
+        if set(request.state or ()) != {result.id for result in request.results}:
+            raise Permanent("memory", "the results are not those of the calls")
+        answer = self.answer(request)
+        if isinstance(answer, ModelReply):
+            return replace(answer, state=tuple(call.id for call in answer.calls) or None)
+        return ModelReply(answer, f"resp_{number}", "memory", 10, 5)
 
 
 @dataclass(slots=True)

@@ -16,12 +16,21 @@ NAME = "openai"
 
 _UNREACHABLE = "unreachable"
 _NO_MODEL = "model_not_found"
+_LOCKED = "conversation_locked"
 _NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 _NOT_CONNECTED = (
     httpx2.ConnectError,
     httpx2.ProxyError,
     httpx2.UnsupportedProtocol,
     httpx2.LocalProtocolError,
+)
+_THREADS = ("previous_response_id", "conversation")
+_ABOUT_THE_THREAD = (
+    "previous_response_id",
+    "previous response",
+    "conversation with id",
+    "no tool output found for function call",
+    "no tool call found for function call output",
 )
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
@@ -58,7 +67,7 @@ def _refusal(error: APIStatusError, model: str) -> DependencyError:
         return DependencyDown(NAME, reason, code=code)
     if status == 429:
         return Busy(NAME, "too many requests or tokens a minute", code=code, delay=delay)
-    if status >= 500 or status in (408, 409) or code == "conversation_locked":
+    if status >= 500 or status in (408, 409) or code == _LOCKED:
         return Temporary(NAME, f"HTTP {status} ({code})", code=code, delay=delay)
     return Permanent(NAME, f"the request is refused with HTTP {status} ({code})", code=code)
 
@@ -66,6 +75,22 @@ def _refusal(error: APIStatusError, model: str) -> DependencyError:
 def never_arrived(error: BaseException) -> bool:
     """Whether the request cannot have reached the server, so that repeating it is harmless."""
     return isinstance(error, DependencyDown) and error.code == _UNREACHABLE
+
+
+def thread_is_gone(error: Exception) -> bool:
+    """Whether a refusal is about the thread that a request wanted to continue: nobody knows it, or
+    it waits for calls that nobody will answer any more. Servers other than OpenAI's own tell it in
+    the message only; a rebuild in vain costs one request."""
+    if not isinstance(error, APIStatusError) or error.code in (_NO_MODEL, _LOCKED):
+        return False
+    if error.status_code != 400:
+        return error.status_code == 404
+    message = error.message.lower()
+    return (
+        error.code == "previous_response_not_found"
+        or error.param in _THREADS
+        or any(words in message for words in _ABOUT_THE_THREAD)
+    )
 
 
 def _connection_failure(error: APIConnectionError) -> DependencyError:

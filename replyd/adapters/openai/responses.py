@@ -1,23 +1,29 @@
 """The reply model on OpenAI's Responses API, https://platform.openai.com/docs/api-reference/responses.
 
-The thread is `previous_response_id`. OpenAI keeps responses for 30 days; where the thread is
-unknown, expired or of another kind, the conversation is rebuilt from our own history.
+The thread is a chain of responses (`resp_…`, kept for 30 days) or a conversation of OpenAI's
+(`conv_…`, kept for good). Where the thread is unknown, expired or of another kind, the
+conversation is rebuilt from our own history as a new chain.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, cast
 
-from openai import APIStatusError, AsyncOpenAI, OpenAIError, omit
-from openai.types.responses import EasyInputMessageParam, Response, ResponseInputParam
+from openai import AsyncOpenAI, Omit, OpenAIError, omit
+from openai.types.responses import Response, ResponseIncludable, ResponseInputParam
+from openai.types.shared_params import Reasoning, ReasoningEffort
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_fixed
 
-from replyd.adapters.openai.failures import NAME, never_arrived, plain, translated
-from replyd.errors import Busy, DependencyDown, DependencyError, Permanent, Temporary
-from replyd.ports import Line, ModelReply, ModelRequest
+from replyd.adapters.openai import wire
+from replyd.adapters.openai.failures import NAME, never_arrived, thread_is_gone, translated
+from replyd.domain.tools import ToolSpec
+from replyd.errors import DependencyDown, DependencyError, Temporary
+from replyd.ports import ModelReply, ModelRequest
 
 QUICK_RETRY_SECONDS = 0.2
-METADATA_VALUE_LIMIT = 512  # characters, from the API reference
+# Characters, from the API reference.
+METADATA_VALUE_LIMIT = 512
+CACHE_KEY_LIMIT = 64
 
 
 class OpenAIResponses:
@@ -29,33 +35,52 @@ class OpenAIResponses:
         *,
         model: str,
         instructions: str,
+        tools: Sequence[ToolSpec] = (),
+        store: bool = True,
+        reasoning_effort: str = "",
+        text_format: Mapping[str, Any] | None = None,
+        identify: Callable[[str], str] = lambda _: "",
         timeout_seconds: float = 60.0,
         max_output_tokens: int | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`timeout_seconds` is for a whole `respond`, with a rebuild of the thread if need be.
 
-        `max_output_tokens`: reasoning included; a longer answer is incomplete, hence Permanent.
-        None or 0 leaves it to the model."""
+        `store`: whether OpenAI keeps the responses; if not, there are no threads, and the history
+        goes along each time. `text_format`: the `name` and `schema` (JSON Schema) of answers that
+        are JSON. `identify`: from a customer's address, and from a conversation's id, to a keyed
+        hash of at most 64 characters, by which OpenAI tells customers and caches apart; empty to
+        leave that out. `max_output_tokens`: reasoning included; a longer answer is truncated. None
+        or 0, and an empty `reasoning_effort`, leave it to the model."""
         self._client = client
         self._model = model
         self._instructions = instructions
+        self._tools = wire.function_tools(tools)
+        self._store = store
+        self._reasoning: Reasoning | Omit = omit
+        if reasoning_effort:
+            self._reasoning = {"effort": cast("ReasoningEffort", reasoning_effort)}
+        # Only the calls of a turn are ever repeated, so only then is the reasoning wanted.
+        self._include: list[ResponseIncludable] | Omit = omit
+        if tools and not store:
+            self._include = ["reasoning.encrypted_content"]
+        self._text = wire.json_format(text_format) if text_format else omit
+        self._identify = identify
         self._timeout = timeout_seconds
         self._max_output_tokens = max_output_tokens
         self._sleep = sleep
 
     async def respond(self, request: ModelRequest) -> ModelReply:
-        """One answer to the turn.
+        """One answer to the turn, or the calls it waits for.
 
-        Raises Busy when throttled, Temporary for a timeout, a lost connection or a server error,
-        DependencyDown when unreachable or when key, budget or model need a change, and Permanent
-        for a refusal, an incomplete or empty answer, and a request that will never be taken."""
+        Raises Busy when throttled, Temporary for a timeout, a lost connection, a server error or a
+        conversation in use, DependencyDown when unreachable or when key, budget or model need a
+        change, and Permanent for a request that will never be taken."""
         try:
             async with asyncio.timeout(self._timeout):
-                response = await self._answer(request)
+                return await self._answer(request)
         except TimeoutError:
             raise Temporary(NAME, f"no answer within {self._timeout:g} s", code="timeout") from None
-        return _reply(response, self._model)
 
     async def check(self) -> None:
         """Look the model up, spending no tokens. Raises DependencyDown with what to change."""
@@ -73,20 +98,47 @@ class OpenAIResponses:
         """Close the client's connections."""
         await self._client.close()
 
-    async def _answer(self, request: ModelRequest) -> object:
-        # `thread_…` and `conv_…` are threads that the Responses API cannot continue.
-        if request.thread_id.startswith("resp_"):
+    async def _answer(self, request: ModelRequest) -> ModelReply:
+        thread = request.thread_id if request.state is None else request.state["thread"]
+        # Other threads, such as the Assistants' `thread_…`, cannot be continued here.
+        if self._store and thread.startswith(("resp_", "conv_")):
             try:
-                return await self._create(request, request.unseen, request.thread_id)
+                response = await self._create(request, wire.continued(request), thread)
             except _ThreadGoneError:
                 pass
-        return await self._create(request, request.history, None)
+            else:
+                return self._reply(request, response, thread)
+        return self._reply(request, await self._create(request, wire.rebuilt(request), ""), "")
+
+    def _reply(self, request: ModelRequest, response: object, thread: str) -> ModelReply:
+        if not isinstance(response, Response):
+            raise Temporary(NAME, "the answer is no response object: check OPENAI_BASE_URL")
+        answer = wire.answer(response)
+        if not self._store:
+            thread = ""
+        elif not thread.startswith("conv_"):
+            thread = response.id
+        read, written, cached = wire.tokens(response)
+        state = None
+        if answer.calls:
+            # A stored response has its reasoning at OpenAI; elsewhere the calls can do without.
+            items = answer.call_items if self._store else answer.items
+            state = {"thread": thread, "items": [*wire.rounds(request), *items]}
+        return ModelReply(
+            text=answer.text,
+            thread_id=thread,
+            model=str(response.model or self._model),
+            input_tokens=read,
+            output_tokens=written,
+            cached_tokens=cached,
+            finish=answer.finish,
+            calls=answer.calls,
+            state=state,
+        )
 
     async def _create(
-        self, request: ModelRequest, lines: Sequence[Line], previous: str | None
+        self, request: ModelRequest, items: Sequence[wire.Item], thread: str
     ) -> object:
-        messages: ResponseInputParam = [_message(line) for line in lines]
-        messages.append(_message(Line("user", request.turn)))
         # One quick retry of what never reached the server spares the consumer a pause.
         retrying = AsyncRetrying(
             retry=retry_if_exception(never_arrived),
@@ -95,24 +147,30 @@ class OpenAIResponses:
             sleep=self._sleep,
             reraise=True,
         )
-        return await retrying(self._post, messages, previous, request.conversation_id)
+        return await retrying(self._post, request, items, thread)
 
-    async def _post(
-        self, messages: ResponseInputParam, previous: str | None, conversation_id: str
-    ) -> object:
+    async def _post(self, request: ModelRequest, items: Sequence[wire.Item], thread: str) -> object:
+        customer = self._identify(request.customer) if request.customer else ""
         try:
             return await self._client.responses.create(
                 model=self._model,
                 instructions=self._instructions,
-                input=messages,
-                previous_response_id=previous or omit,
+                input=cast("ResponseInputParam", items),
+                previous_response_id=thread if thread.startswith("resp_") else omit,
+                conversation=thread if thread.startswith("conv_") else omit,
+                tools=self._tools or omit,
+                reasoning=self._reasoning,
+                include=self._include,
+                text=self._text,
                 max_output_tokens=self._max_output_tokens or omit,
-                store=True,
+                store=self._store,
                 truncation="auto",
-                metadata={"conversation_id": conversation_id[:METADATA_VALUE_LIMIT]},
+                safety_identifier=customer or omit,
+                prompt_cache_key=self._identify(request.conversation_id)[:CACHE_KEY_LIMIT] or omit,
+                metadata=_metadata(request),
             )
         except (OpenAIError, ValueError) as error:
-            gone = previous is not None and _thread_is_gone(error)
+            gone = bool(thread) and thread_is_gone(error)
             failure = translated(error, model=self._model)
         # Outside of the handler, so that no vendor text is chained to what may be logged.
         if gone:
@@ -121,79 +179,12 @@ class OpenAIResponses:
 
 
 class _ThreadGoneError(Exception):
-    """The server does not know the previous response."""
+    """The server does not know the thread, or cannot go on with it."""
 
 
-def _message(line: Line) -> EasyInputMessageParam:
-    return {
-        "type": "message",
-        "role": "assistant" if line.role == "assistant" else "user",
-        "content": line.text,
-    }
-
-
-def _thread_is_gone(error: Exception) -> bool:
-    """Whether a refusal is about `previous_response_id`. Servers other than OpenAI's own tell it
-    in the message only; a rebuild in vain costs one request."""
-    if not isinstance(error, APIStatusError) or error.status_code not in (400, 404):
-        return False
-    message = error.message.lower()
-    return (
-        error.code == "previous_response_not_found"
-        or error.param == "previous_response_id"
-        or "previous_response_id" in message
-        or "previous response" in message
-    )
-
-
-def _reply(response: object, model: str) -> ModelReply:
-    """The answer of a response. The SDK does not validate what comes, so each part is looked at
-    before it is used."""
-    if not isinstance(response, Response):
-        raise Temporary(NAME, "the answer is no response object: check OPENAI_BASE_URL")
-    if response.status == "failed":
-        raise _failure(response)
-    text = _text(response)
-    if response.status == "incomplete":
-        reason = plain(getattr(response.incomplete_details, "reason", None))
-        raise Permanent(NAME, f"the answer is incomplete ({reason})", code=reason)
-    if response.status not in ("completed", None):
-        raise Temporary(NAME, f"the response ended as {response.status}", code="not_completed")
-    if not text:
-        raise Permanent(NAME, "the model answered without text", code="empty")
-    usage: Any = response.usage
-    return ModelReply(
-        text=text,
-        thread_id=response.id,
-        model=str(response.model or model),
-        input_tokens=int(getattr(usage, "input_tokens", 0) or 0),
-        output_tokens=int(getattr(usage, "output_tokens", 0) or 0),
-    )
-
-
-def _text(response: Response) -> str:
-    """The final messages' text, commentary left out. Raises Permanent on a refusal."""
-    output: Any = response.output or ()
-    messages = []
-    for item in output:
-        if getattr(item, "type", None) != "message" or item.phase == "commentary":
-            continue
-        parts = []
-        for part in item.content or ():
-            kind = getattr(part, "type", None)
-            if kind == "refusal":
-                raise Permanent(NAME, "the model refused", code="refusal")
-            if kind == "output_text" and part.text:
-                parts.append(part.text)
-        messages.append("".join(parts))
-    return "\n\n".join(filter(None, messages)).strip()
-
-
-def _failure(response: Response) -> DependencyError:
-    code = plain(getattr(response.error, "code", None))
-    reason = f"the response failed ({code})"
-    if code == "rate_limit_exceeded":
-        return Busy(NAME, reason, code=code)
-    if code in ("server_error", "vector_store_timeout", "unknown"):
-        return Temporary(NAME, reason, code=code)
-    return Permanent(NAME, reason, code=code)
+def _metadata(request: ModelRequest) -> dict[str, str]:
+    """For whoever looks a response up at OpenAI."""
+    metadata = {"conversation_id": request.conversation_id[:METADATA_VALUE_LIMIT]}
+    if request.sids:
+        metadata["turn"] = request.sids[0][:METADATA_VALUE_LIMIT]
+    return metadata

@@ -1,0 +1,21 @@
+"""The one place that knows every part and wires them."""
+
+from replyd.bootstrap.ai import ai_parts
+from replyd.bootstrap.connections import dead_letters, store, table_scan, twilio_channel
+from replyd.bootstrap.policies import body_codec, policies
+from replyd.bootstrap.process import supervisor
+from replyd.bootstrap.wiring import Daemon, Parts, daemon
+
+__all__ = [
+    "Daemon",
+    "Parts",
+    "ai_parts",
+    "body_codec",
+    "daemon",
+    "dead_letters",
+    "policies",
+    "store",
+    "supervisor",
+    "table_scan",
+    "twilio_channel",
+]

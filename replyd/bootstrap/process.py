@@ -1,0 +1,133 @@
+"""A whole process: every real part, wired and watched."""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from replyd import __version__
+from replyd.adapters import aws
+from replyd.adapters.dynamodb import DynamoStore
+from replyd.adapters.sqs import SqsHandoffs, SqsWakeups
+from replyd.adapters.system import SystemClock, SystemIds
+from replyd.bootstrap.ai import ai_parts
+from replyd.bootstrap.connections import aws_client, table_layout, twilio_channel, twilio_media
+from replyd.bootstrap.tools import toolbox
+from replyd.bootstrap.wiring import Parts, daemon
+from replyd.errors import ConfigError
+from replyd.ports import Telemetry
+from replyd.runtime.health import Health
+from replyd.runtime.ops_server import OpsServer
+from replyd.runtime.supervisor import Supervisor
+from replyd.runtime.systemd import ServiceManager
+from replyd.runtime.webhook_server import WebhookServer
+from replyd.settings import Settings
+from replyd.telemetry import Fanout
+from replyd.telemetry.logs import LogSink
+from replyd.telemetry.metrics import MetricsSink
+
+# Above the long poll, so that an empty answer is not taken for a failure.
+_POLL_MARGIN_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def supervisor(
+    settings: Settings,
+    *,
+    sinks: Sequence[Telemetry] = (),
+    manager: ServiceManager = ServiceManager(),  # noqa: B008 - frozen
+) -> AsyncIterator[Supervisor]:
+    """The whole process, ready to run. `sinks` get every event, beside log and metrics. Raises
+    ConfigError for a socket of `manager` that the role has no use for."""
+    role = settings.server.role
+    if role == "worker" and manager.webhook_sockets:
+        raise ConfigError(
+            ['server.role is "worker" and systemd hands over a socket for webhooks: disable it']
+        )
+    async with AsyncExitStack() as stack:
+        clock = SystemClock()
+        store = DynamoStore(await aws_client(stack, settings, "dynamodb"), table_layout(settings))
+        sqs = await aws_client(stack, settings, "sqs")
+        wakeups = SqsWakeups(
+            sqs,
+            await stack.enter_async_context(
+                aws.create_client(
+                    "sqs",
+                    region=settings.aws.region or None,
+                    read_timeout=settings.queues.wait_seconds + _POLL_MARGIN_SECONDS,
+                    connections=settings.queues.receivers,
+                )
+            ),
+            settings.queues.replies_url,
+            wait_seconds=settings.queues.wait_seconds,
+            visibility_seconds=settings.visibility_seconds,
+        )
+        health = Health(
+            clock,
+            {"dynamodb": partial(store.get_side, "probe"), "sqs": wakeups.probe},
+        )
+        metrics = MetricsSink(
+            __version__, tools=settings.tools, profiles=("default", *settings.ai.names())
+        )
+        telemetry = Fanout(
+            [LogSink(clock.elapsed), metrics, health, *sinks], on_failure=metrics.sink_failed
+        )
+        models = await stack.enter_async_context(ai_parts(settings, clock, telemetry))
+        parts = Parts(
+            store=store,
+            wakeups=wakeups,
+            handoffs=SqsHandoffs(sqs, settings.queues.handoff_url),
+            model=models.router,
+            channel=await stack.enter_async_context(twilio_channel(settings)),
+            clock=clock,
+            ids=SystemIds(),
+            owner=f"{socket.gethostname()}-{os.getpid()}",
+            toolbox=await stack.enter_async_context(toolbox(settings)),
+            recordings=await stack.enter_async_context(
+                twilio_media(settings, settings.voice.max_bytes)
+            ),
+            library=await stack.enter_async_context(
+                twilio_media(settings, settings.media.max_bytes)
+            ),
+            transcriber=models.transcriber,
+            moderator=models.moderator,
+        )
+        wired = daemon(settings, parts, telemetry)
+        webhooks = WebhookServer(
+            channel=parts.channel,
+            accept=wired.accept,
+            track=wired.track,
+            telemetry=telemetry,
+            observe_ack=metrics.observe_ack,
+            host=settings.server.host,
+            port=settings.server.port,
+            max_inflight=settings.server.max_inflight,
+            header_timeout_seconds=settings.server.header_timeout_seconds,
+            body_timeout_seconds=settings.server.body_timeout_seconds,
+            reuse_port=settings.server.reuse_port,
+            sockets=manager.webhook_sockets,
+        )
+        metrics.watch(
+            requests_in_flight=lambda: webhooks.inflight,
+            turns_in_flight=lambda: wired.buffer.running,
+            conversations_held=lambda: wired.buffer.held,
+        )
+        yield Supervisor(
+            webhooks=webhooks,
+            ops=OpsServer(
+                health=health,
+                render=metrics.render,
+                host=settings.ops.host,
+                port=settings.ops.port,
+                sockets=manager.ops_sockets,
+            ),
+            consumers=wired.consumers,
+            buffer=wired.buffer,
+            health=health,
+            progress=wired.progress,
+            manager=manager,
+            takes_webhooks=role != "worker",
+            drain_seconds=settings.server.drain_seconds,
+            watchdog_seconds=settings.watchdog_seconds,
+        )

@@ -1,0 +1,194 @@
+"""The flows and the runtime, wired to parts of the outside world."""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+from replyd.adapters import aws
+from replyd.adapters.tools import Tools
+from replyd.adapters.twilio.failures import delivery_failure
+from replyd.bootstrap.policies import body_codec, new_key, policies, prices, profiles
+from replyd.domain.callback import status_callback
+from replyd.domain.routing import OptOutWords, UnknownSenderPolicy
+from replyd.flows.accept_message import AcceptMessage
+from replyd.flows.answer_conversation import AnswerConversation
+from replyd.flows.contents import ContentReader
+from replyd.flows.tell_people import TellPeople
+from replyd.flows.track_delivery import TrackDelivery
+from replyd.flows.workbench import Moderation, Workbench
+from replyd.ports import (
+    Channel,
+    Clock,
+    ConversationStore,
+    HandoffQueue,
+    Ids,
+    LocalBuffer,
+    MediaLibrary,
+    Moderator,
+    ReplyModel,
+    Telemetry,
+    Toolbox,
+    Transcriber,
+    WakeupQueue,
+)
+from replyd.runtime.buffer import Buffer
+from replyd.runtime.consumer import Consumer
+from replyd.runtime.no_buffer import NoBuffer
+from replyd.runtime.progress import REQUEST_SECONDS, Progress
+from replyd.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The outside world: real adapters, or their in-memory twins."""
+
+    store: ConversationStore
+    wakeups: WakeupQueue
+    handoffs: HandoffQueue
+    model: ReplyModel
+    channel: Channel
+    clock: Clock
+    ids: Ids
+    owner: str
+    toolbox: Toolbox = field(default_factory=lambda: Tools(()))
+    # Where recordings come from, and where other files do; without them nothing is read.
+    recordings: MediaLibrary | None = None
+    library: MediaLibrary | None = None
+    transcriber: Transcriber | None = None
+    moderator: Moderator | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """The parts of one process, wired. Without its HTTP servers it is `accept`, and what runs
+    when `buffer.run` and each consumer's `run` do."""
+
+    accept: AcceptMessage
+    answer: AnswerConversation
+    track: TrackDelivery
+    buffer: Buffer
+    consumers: tuple[Consumer, ...]
+    progress: Progress
+
+
+def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
+    """Wire the flows and the runtime to these parts."""
+    window, policy = policies(settings)
+    codec = body_codec(settings)
+    contents = _contents(settings, parts, telemetry)
+    answer = AnswerConversation(
+        Workbench(
+            store=parts.store,
+            handoffs=parts.handoffs,
+            model=parts.model,
+            channel=parts.channel,
+            clock=parts.clock,
+            ids=parts.ids,
+            telemetry=telemetry,
+            codec=codec,
+            window=window,
+            policy=policy,
+            owner=parts.owner,
+            send_margin_seconds=settings.watchdog_seconds + settings.twilio.timeout_seconds,
+            grace_seconds=settings.grace_seconds,
+            status_callback=partial(status_callback, settings.server.public_url),
+            address_attribute=settings.conversations.address_attribute,
+            history_messages=settings.ai.history_messages,
+            keep_messages=settings.history.keep_messages,
+            seen_keep=settings.history.seen_keep,
+            seen_horizon_ms=settings.history.seen_days * 24 * 60 * 60 * 1000,
+            apology_text=settings.turn.apology_text,
+            toolbox=parts.toolbox,
+            contents=contents,
+            profiles=profiles(settings),
+            prices=prices(settings),
+            moderation=_moderation(settings, parts),
+            profile_attribute=settings.ai.profile_attribute,
+            assistant_attribute=settings.ai.assistants.attribute,
+            bodies=settings.logging.bodies,
+        )
+    )
+    progress = Progress(parts.clock.elapsed)
+    buffer = Buffer(
+        answer=answer,
+        wakeups=parts.wakeups,
+        clock=parts.clock,
+        ids=parts.ids,
+        telemetry=telemetry,
+        progress=progress,
+        concurrency=settings.turn.concurrency,
+        per_tenant=settings.concurrency_per_business,
+        max_held=settings.turn.max_held,
+        visibility_seconds=settings.visibility_seconds,
+        heartbeat_seconds=settings.heartbeat_seconds,
+    )
+    role = settings.server.role
+    local: LocalBuffer = NoBuffer() if role == "webhook" else buffer
+    accept = AcceptMessage(
+        store=parts.store,
+        wakeups=parts.wakeups,
+        channel=parts.channel,
+        clock=parts.clock,
+        telemetry=telemetry,
+        buffer=local,
+        window=window,
+        codec=codec,
+        words=OptOutWords(settings.opt_out.stop_words, settings.opt_out.start_words),
+        unknown=UnknownSenderPolicy(
+            settings.unknown_sender.policy, settings.unknown_sender.notice_text
+        ),
+        new_key=partial(new_key, settings),
+        lookup_cache_seconds=settings.conversations.lookup_cache_seconds,
+        prepare=contents.begin if contents is not None and role != "webhook" else None,
+    )
+    consumers = tuple(
+        Consumer(
+            wakeups=parts.wakeups,
+            buffer=buffer,
+            codec=codec,
+            channel=parts.channel,
+            accept=accept,
+            ids=parts.ids,
+            telemetry=telemetry,
+            progress=progress,
+            poll_seconds=aws.TRIES * settings.queues.wait_seconds + REQUEST_SECONDS,
+        )
+        for _ in range(0 if role == "webhook" else settings.queues.receivers)
+    )
+    track = TrackDelivery(
+        parts.store,
+        TellPeople(
+            store=parts.store,
+            handoffs=parts.handoffs,
+            codec=codec,
+            address_attribute=settings.conversations.address_attribute,
+            explain=delivery_failure,
+        ),
+        parts.clock,
+        telemetry,
+        frozenset(settings.delivery.record),
+    )
+    return Daemon(accept, answer, track, buffer, consumers, progress)
+
+
+def _contents(settings: Settings, parts: Parts, telemetry: Telemetry) -> ContentReader | None:
+    if parts.recordings is None or parts.library is None:
+        return None
+    return ContentReader(
+        recordings=parts.recordings,
+        library=parts.library,
+        transcriber=parts.transcriber,
+        store=parts.store,
+        clock=parts.clock,
+        telemetry=telemetry,
+        words_wait_seconds=settings.voice.wait_seconds,
+        file_wait_seconds=settings.media.timeout_seconds,
+        max_files=settings.media.max_files,
+        concurrency=settings.voice.concurrency,
+    )
+
+
+def _moderation(settings: Settings, parts: Parts) -> Moderation | None:
+    rules = settings.moderation
+    if parts.moderator is None:
+        return None
+    return Moderation(parts.moderator, rules.input, rules.output, rules.text)

@@ -1,0 +1,199 @@
+"""The model's side of a turn: what it reads, the tools it calls, and how its answer ended."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from replyd.domain import effects, formatting, output, prompt, turn, usage
+from replyd.domain.events import ModelAnswered, ModelAsked
+from replyd.domain.profile import Profile
+from replyd.domain.tools import HAND_OVER, hand_over_arguments
+from replyd.errors import Busy, DependencyDown, Permanent
+from replyd.flows.compose import Draft, draft_from, fixed_draft
+from replyd.flows.tools import called, run_tools
+from replyd.flows.workbench import Turn
+from replyd.ports import File, Line, ModelReply, ModelRequest
+
+
+async def converse(held: Turn) -> Draft | effects.HandOver:
+    """The reply as it goes out, or that people get the conversation. Raises as the model and the
+    store do, TurnOverError, and Permanent for an answer that never comes."""
+    files = await _read(held, held.profile)
+    asked = "\n".join(t.text for t in held.taken)
+    if (stopped := await _moderated(held, "input", asked)) is not None:
+        return stopped
+    first, again = _request(held, files), False
+    while True:
+        reply = await _with_tools(held, first)
+        if not isinstance(reply, ModelReply):
+            return reply
+        finish, answer = _read_answer(held.profile, reply)
+        if answer.handoff:
+            return await _by_ai(held, answer.content, answer.reason, answer.summary)
+        if finish == "complete":
+            break
+        remedy = held.profile.remedies.get(finish, "handoff")
+        if remedy != "retry" or again:
+            return _without_answer(held, finish, remedy)
+        again, first = True, replace(first, again=True)
+    if (stopped := await _moderated(held, "output", answer.content)) is not None:
+        return stopped
+    held.account.answer = answer.content
+    return draft_from(_as_sent(held.profile, answer.content), reply, held.account)
+
+
+async def _with_tools(held: Turn, first: ModelRequest) -> ModelReply | effects.HandOver:
+    """The model's last word, behind as many rounds of tools as it wants and may have."""
+    request, rounds = first, 0
+    while True:
+        reply = await _respond(held, request)
+        if not reply.calls:
+            return reply
+        if rounds == held.profile.max_tool_rounds:
+            reason = f"the model called tools {rounds} times and did not answer"
+            raise Permanent("model", reason, code="tool_rounds")
+        rounds += 1
+        own = [c for c in reply.calls if c.name != HAND_OVER.name]
+        results = await run_tools(held, held.profile, own)
+        if len(own) < len(reply.calls):
+            return await _handed_over(held, reply)
+        request = replace(first, state=reply.state, results=results)
+
+
+def _without_answer(held: Turn, finish: str, remedy: str) -> Draft | effects.HandOver:
+    if remedy == "text":
+        return fixed_draft(held.profile.fallback_text, finish)
+    detail = f"the model's answer was {finish}"
+    held.bench.failed("model", Permanent("model", detail, code=finish))
+    return effects.give_up(held.conversation, held.pending, turn.FAILED, detail, held.bench.policy)
+
+
+async def _read(held: Turn, profile: Profile) -> Sequence[File]:
+    """The files of the messages; their texts then tell what is in them, or why they do not."""
+    reader = held.bench.contents
+    if reader is None or not any(t.message.media for t in held.taken):
+        return ()
+    contents = await reader.read(
+        [t.message for t in held.taken], images=profile.images, documents=profile.documents
+    )
+    held.read_as(contents.notes)
+    return contents.files
+
+
+def _request(held: Turn, files: Sequence[File]) -> ModelRequest:
+    conversation = held.conversation
+    kept, thread_id = conversation.messages, conversation.thread_id
+    history = kept[max(0, len(kept) - held.bench.history_messages) :]
+    unseen = [
+        *prompt.undelivered(kept, thread_id),
+        *prompt.lines(prompt.unseen_by_thread(kept, thread_id)),
+    ]
+    return ModelRequest(
+        turn=prompt.burst([(t.pending.received_at, t.text) for t in held.taken]),
+        thread_id=thread_id,
+        unseen=tuple(Line(*line) for line in unseen),
+        history=tuple(Line(*line) for line in prompt.lines(history)),
+        conversation_id=conversation.conversation_id,
+        sids=held.sids,
+        customer=conversation.customer,
+        business=conversation.company_tel,
+        profile=held.profile.name,
+        files=tuple(files),
+        again=conversation.attempts > 1 or held.account.restarts > 0,
+    )
+
+
+async def _respond(held: Turn, request: ModelRequest) -> ModelReply:
+    """One call of the model, counted as what is reserved until its answer tells."""
+    bench, account = held.bench, held.account
+    started = bench.clock.now()
+    bench.telemetry.emit(ModelAsked(held.key, held.sids, started))
+    account.calls_open += 1
+    try:
+        reply = await bench.model.respond(request)
+    except (Busy, DependencyDown, Permanent):
+        # Refused, so that nothing was spent.
+        account.calls_open -= 1
+        raise
+    account.calls_open -= 1
+    price = usage.price_of(reply.model, bench.prices)
+    cost = price.of(
+        input_tokens=reply.input_tokens,
+        cached_tokens=reply.cached_tokens,
+        output_tokens=reply.output_tokens,
+    )
+    account.answered(reply, cost)
+    now = bench.clock.now()
+    bench.telemetry.emit(
+        ModelAnswered(
+            key=held.key,
+            sids=held.sids,
+            model=reply.model,
+            duration_ms=now - started,
+            input_tokens=reply.input_tokens,
+            output_tokens=reply.output_tokens,
+            at=now,
+            cached_tokens=reply.cached_tokens,
+            microdollars=cost,
+        )
+    )
+    return reply
+
+
+def _read_answer(profile: Profile, reply: ModelReply) -> tuple[str, output.Answer]:
+    """How it ended, and what it says. A structured answer that is broken is no answer."""
+    answer = output.Answer(reply.text)
+    if profile.structured:
+        answer = output.parse(reply.text)
+        if answer.broken:
+            return ("empty" if reply.finish == "complete" else reply.finish), answer
+    # Markdown can be all marks, of which nothing is left.
+    if reply.finish == "complete" and not _as_sent(profile, answer.content).strip():
+        return "empty", answer
+    return reply.finish, answer
+
+
+def _as_sent(profile: Profile, text: str) -> str:
+    return formatting.whatsapp(text) if profile.formatted else text
+
+
+async def _handed_over(held: Turn, reply: ModelReply) -> effects.HandOver:
+    """The model has called `hand_over`, whatever its arguments look like."""
+    call = next(c for c in reply.calls if c.name == HAND_OVER.name)
+    reason, summary = hand_over_arguments(call.arguments)
+    words = output.parse(reply.text).content if held.profile.structured else reply.text
+    return await _by_ai(held, words, reason, summary)
+
+
+async def _by_ai(held: Turn, words: str, reason: str, summary: str) -> effects.HandOver:
+    held.account.answer = words
+    return effects.HandOver(
+        turn.BY_AI,
+        held.pending,
+        farewell=_as_sent(held.profile, words) if words.strip() else "",
+        # Both are the model's own words, and may quote the customer: for people only.
+        summary="\n\n".join(filter(None, (reason, summary, called(held)))),
+        raise_flag=True,
+    )
+
+
+async def _moderated(held: Turn, which: str, text: str) -> Draft | effects.HandOver | None:
+    categories = await _flagged(held, which, text)
+    if not categories:
+        return None
+    if instead := _instead(held, which):
+        return fixed_draft(instead, turn.FLAGGED)
+    return effects.HandOver(turn.FLAGGED, held.pending, f"{which}: {', '.join(categories)}")
+
+
+async def _flagged(held: Turn, which: str, text: str) -> Sequence[str]:
+    """The categories that a text falls into, where somebody wants to know."""
+    rules = held.bench.moderation
+    if rules is None or rules.outcome(which) == "off" or not text.strip():
+        return ()
+    return await rules.moderator.flagged(text)
+
+
+def _instead(held: Turn, which: str) -> str:
+    """What is sent instead of a flagged text, or of the answer to one; empty for nothing."""
+    rules = held.bench.moderation
+    return rules.text if rules is not None and rules.outcome(which) == "text" else ""

@@ -1,0 +1,41 @@
+"""A conversation in the buffer."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from replyd.domain.messages import ConversationKey
+from replyd.flows.workbench import News
+from replyd.ports import Clock, Received
+
+
+@dataclass(slots=True)
+class Entry:
+    """`due`: when to look at it, epoch ms; `held`: its newest wake-up, `held_since` on the clock
+    that never stands still. `business`: whose customer it is, where a wake-up told."""
+
+    key: ConversationKey
+    due: int
+    seq: int
+    business: str = ""
+    held: Received | None = None
+    held_seq: int = 0
+    held_since: float = 0
+    running: bool = False
+    failures: int = 0
+    task: asyncio.Task[None] | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    news: News = field(default_factory=News)
+
+    @property
+    def tenant(self) -> str:
+        """Whose share of the turns it takes. Those of an unknown business must not share one."""
+        return self.business or self.key.partition
+
+    async def until_due(self, clock: Clock) -> None:
+        while (left := self.due - clock.now()) > 0:
+            self.changed.clear()
+            try:
+                async with asyncio.timeout(left / 1000):
+                    await self.changed.wait()
+            except TimeoutError:
+                continue
