@@ -22,7 +22,9 @@ from replyd.settings.ai import Profile
 
 # The default profile has no name in the settings.
 DEFAULT = ""
-# What answers in the place of an assistant whose API is gone; no profile can have this name.
+# Names that no profile can have: the router's for the default one, and for what answers in the
+# place of an assistant whose API is gone.
+_ROUTED_DEFAULT = "default\0"
 _INSTEAD = "{}\0responses"
 _AUDIO_TIMEOUT_SECONDS = 60.0
 _MODERATION_TIMEOUT_SECONDS = 10.0
@@ -51,8 +53,7 @@ async def ai_parts(
     """Everything that speaks OpenAI's APIs, for as long as it is used."""
 
     def switched(profile: str, open: bool, reason: str) -> None:  # noqa: A002 - as `OnChange` says
-        name = profile.partition("\0")[0] or "default"
-        telemetry.emit(ModelSwitched(name, open, reason))
+        telemetry.emit(ModelSwitched(profile.partition("\0")[0], open, reason))
 
     async with AsyncExitStack() as stack:
         clients = _Clients(stack)
@@ -61,18 +62,18 @@ async def ai_parts(
         backends: dict[str, Backend] = {}
         for name, profile in profiles.items():
             models[name] = _model(settings, profile, clients)
-            gone = ""
+            routed, gone = name or _ROUTED_DEFAULT, ""
             if profile.backend == "assistants" and settings.ai.assistants.on_gone == "responses":
-                gone = _INSTEAD.format(name)
+                gone = _INSTEAD.format(routed)
                 responses = profile.model_copy(update={"backend": "responses"})
                 instead = _model(settings, responses, clients)
                 backends[gone] = Backend(instead, _key(profile), profile.fallback)
-            backends[name] = Backend(models[name], _key(profile), profile.fallback, gone)
+            backends[routed] = Backend(models[name], _key(profile), profile.fallback, gone)
         yield AiParts(
             models=models,
             router=Models(
                 backends,
-                default=DEFAULT,
+                default=_ROUTED_DEFAULT,
                 paces={
                     key: _pace(clock, [p for p in profiles.values() if _key(p) == key])
                     for key in {_key(p) for p in profiles.values()}

@@ -11,7 +11,7 @@ from replyd.adapters.dead_letters import DeadLetters
 from replyd.adapters.dynamodb import DynamoStore, TableLayout
 from replyd.adapters.table_scan import TableScan
 from replyd.adapters.twilio import TwilioChannel
-from replyd.adapters.twilio.media import TwilioMedia
+from replyd.adapters.twilio.media import MEDIA_HOSTS, TwilioMedia
 from replyd.settings import Settings
 
 
@@ -74,6 +74,7 @@ async def twilio_media(settings: Settings, max_bytes: int) -> AsyncIterator[Twil
             session,
             accounts=account_tokens(settings),
             base_url=settings.twilio.base_url,
+            media_hosts=(*MEDIA_HOSTS, *settings.twilio.media_urls),
             max_bytes=max_bytes,
             timeout_seconds=settings.media.timeout_seconds,
         )

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from replyd.demo import twilio_wire
+from replyd.demo import samples, twilio_wire
 from replyd.demo.journeys import Journeys
 from replyd.demo.playground import BUSINESS_NAME, PEOPLE, Person, Playground
 from replyd.demo.twilio_double import Exchanged
@@ -32,12 +32,10 @@ _EXTRAS: dict[str, dict[str, Any]] = {
     "image": {"MessageType": "image"},
     "voice": {"MessageType": "audio"},
 }
-_MEDIA = {
-    "image": ("https://api.twilio.com/media/photo", "image/jpeg"),
-    "voice": ("https://api.twilio.com/media/voice", "audio/ogg"),
+_FILES = {
+    "image": ("image/png", samples.picture()),
+    "voice": ("audio/ogg", samples.voice_note()),
 }
-
-
 # By Twilio's MessageType, what the page calls a message and shows where it has no text.
 _SHOWN = {
     "location": ("location", "Leadenhall Market, Gracechurch St, London"),
@@ -79,17 +77,15 @@ class Backend:
 
     async def customer_says(self, address: str, text: str, kind: str) -> None:
         person = self._people[address]
-        extra, media = _EXTRAS.get(kind, {}), _MEDIA.get(kind)
-        sid = twilio_wire.sid("MM" if media else "SM")
+        extra, file = _EXTRAS.get(kind, {}), _FILES.get(kind)
+        sid = twilio_wire.sid("MM" if file else "SM")
         self._types[sid] = extra.get("MessageType", "")
-        await self._place.twilio.receive(
-            address,
-            text,
-            profile_name=person.name,
-            sid=sid,
-            media=[media] if media else [],
-            **extra,
-        )
+        twilio = self._place.twilio
+        media = []
+        if file is not None:
+            content_type, data = file
+            media.append((twilio.add_media(content_type, data, message_sid=sid), content_type))
+        await twilio.receive(address, text, profile_name=person.name, sid=sid, media=media, **extra)
         self.on_change()
 
     async def set_handoff(self, conversation_id: str, up: bool) -> None:
@@ -176,12 +172,24 @@ class Backend:
 
     def _journeys_with_texts(self) -> list[dict[str, Any]]:
         lines = {line.sid: line for line in self._place.twilio.transcript}
+        recorded = self._recorded()
         journeys = self._journeys.snapshot()
         for journey in journeys:
             for message in journey["messages"]:
                 if (line := lines.get(message["sid"])) is not None:
                     message.update(self._content(line))
+                    read = recorded.get(message["sid"], "")
+                    message["read"] = read if read != line.text else ""
         return journeys
+
+    def _recorded(self) -> dict[str, str]:
+        """By SID, how customers' messages stand in the records: what the model has read."""
+        return {
+            entry["message_id"]: entry["content"]
+            for item in self._records.values()
+            for entry in item.get(record.MESSAGES, ())
+            if "message_id" in entry and entry.get("role") == "user"
+        }
 
     def _bubble(self, line: Exchanged) -> dict[str, Any]:
         return {
@@ -212,4 +220,5 @@ def _on_the_desk(body: dict[str, Any]) -> dict[str, Any]:
         "kind": content["kind"],
         "body": content["text"] or prompt.readable(message),
         "reason": body.get("handoff_reason", ""),
+        "summary": body.get("handoff_summary", ""),
     }

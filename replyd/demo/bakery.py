@@ -4,7 +4,21 @@ Deterministic, so that a demo and its tests can be told in advance. A burst of m
 one text; every question in it is answered, in one reply.
 """
 
+import json
 import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from replyd.domain.tools import HAND_OVER
+from replyd.ports import File
+
+# When each message of a burst came.
+_STAMP = re.compile(r"^\[\d\d:\d\d:\d\d\] ", re.M)
+_PERSON = re.compile(
+    r"\b(talk|speak|chat) (to|with) (a )?(real )?(person|human|somebody|someone|colleague)\b", re.I
+)
+_ORDER_NUMBER = re.compile(r"\border\b\D{0,20}\b(\d{4})\b", re.I)
+_FILE = re.compile(r"\[sent ([^\]]*?) \([^\]]*: file \d+\]")
 
 _GREETING = re.compile(r"\b(hi|hello|hey|good (morning|afternoon|evening))\b", re.I)
 _THANKS = re.compile(r"\b(thanks|thank you|cheers|thx)\b", re.I)
@@ -20,7 +34,11 @@ _ANSWERS: tuple[tuple[re.Pattern[str], str], ...] = (
         "You find us at 12 Mill Lane, next to the library, with parking behind it.",
     ),
     (
-        re.compile(r"\b(order|reserve|pre-?order|pick ?up|collect)\b", re.I),
+        re.compile(r"\bsourdough loaves\b.*\bsaturday\b", re.I),
+        "Two sourdough loaves come to £8.40, and on Saturday they are ready from 7:30.",
+    ),
+    (
+        re.compile(r"\b(order|reserve|pre-?order|pick ?up|collect)\b(?!.*\bloaves\b)", re.I),
         "You can order until 16:00 for the next day: tell me what, how many, and when you collect.",
     ),
     (
@@ -40,7 +58,7 @@ _ANSWERS: tuple[tuple[re.Pattern[str], str], ...] = (
         "We deliver within five miles on orders over £20, before 10:00.",
     ),
     (
-        re.compile(r"\[sent (a|an) ", re.I),
+        re.compile(r"\[sent [^\]]*;", re.I),
         "I cannot look at files here; could you tell me in words what you need?",
     ),
 )
@@ -49,11 +67,60 @@ FACTS = " ".join(answer for _, answer in _ANSWERS[:-1])
 _FALLBACK = "I can help with opening hours, orders, cakes, prices and delivery. What do you need?"
 
 
-def reply(text: str) -> str:
-    """One answer to everything asked in `text`, never empty."""
-    found = [answer for pattern, answer in _ANSWERS if pattern.search(text)]
+FAREWELL = "Of course: a colleague takes over from here and will write to you."
+
+
+def reply(text: str, told: Sequence[str] = (), files: Sequence[File] = ()) -> str:
+    """One answer to everything asked in `text`, never empty. `told`: what the tools answered,
+    `files`: what came with the text."""
+    text = _STAMP.sub("", text)
+    found = [_status(output) for output in told]
+    if told:
+        text = "\n".join(line for line in text.split("\n") if not _ORDER_NUMBER.search(line))
+    found += [_seen(kind, file) for kind, file in zip(_FILE.findall(text), files, strict=False)]
+    found += [answer for pattern, answer in _ANSWERS if pattern.search(text)]
     if not found and _THANKS.search(text):
         return "You're welcome! See you soon at the bakery."
     if _GREETING.search(text):
         return " ".join(["Hello from the Mill Lane Bakery!", *(found or [_FALLBACK])])
     return " ".join(found or [_FALLBACK])
+
+
+def files_in(text: str) -> int:
+    """How many files came with a text."""
+    return len(_FILE.findall(text))
+
+
+def calls(text: str, offered: Collection[str]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The tools, of those offered, that a text wants: a person goes before everything else."""
+    text = _STAMP.sub("", text)
+    if HAND_OVER.name in offered and _PERSON.search(text):
+        wish = {"reason": "The customer asks for a person.", "summary": f"They wrote: {text}"}
+        return [(HAND_OVER.name, wish)]
+    if "order_status" not in offered:
+        return []
+    return [("order_status", {"number": number}) for number in _ORDER_NUMBER.findall(text)]
+
+
+def aside(text: str) -> str:
+    """What is said beside the tools' calls: a farewell, when a person takes over."""
+    return FAREWELL if _PERSON.search(text) else ""
+
+
+def _status(output: str) -> str:
+    try:
+        order = json.loads(output)
+        number, state = order["number"], order["state"]
+    except (ValueError, KeyError, TypeError):
+        return "I cannot look into our orders right now."
+    if state == "unknown":
+        return f"I find no order {number}; is that the right number?"
+    return f"Your order {number}, {order['items']}, is {state}."
+
+
+def _seen(kind: str, file: File) -> str:
+    """That the file itself has come, not just word of it."""
+    if file.content_type != "image/png":
+        return f"I see that you sent {kind}."
+    width, height = (int.from_bytes(file.data[at : at + 4]) for at in (16, 20))
+    return f"I see your picture, {width} by {height} pixels: lovely!"

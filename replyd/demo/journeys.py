@@ -16,6 +16,7 @@ from replyd.domain.events import (
     ModelAnswered,
     ModelAsked,
     PartSent,
+    ToolRan,
     TurnClaimed,
     TurnEnded,
 )
@@ -71,7 +72,7 @@ class Journeys:
                 changed = self._dropped(event)
             case TurnClaimed():
                 changed = self._claimed(event)
-            case ModelAsked() | ModelAnswered() | PartSent():
+            case ModelAsked() | ModelAnswered() | ToolRan() | PartSent():
                 changed = self._worked(event)
             case TurnEnded():
                 changed = self._ended(event)
@@ -122,26 +123,38 @@ class Journeys:
         turn.claimed, turn.ended = event, None
         if not turn.parts:
             turn.asked, turn.answered = None, None
+            turn.rounds, turn.tools = [], []
         return True
 
-    def _worked(self, event: ModelAsked | ModelAnswered | PartSent) -> bool:
+    def _worked(self, event: ModelAsked | ModelAnswered | ToolRan | PartSent) -> bool:
         turn = self._find(event.key, event.sids)
         if turn is None:
             return False
         match event:
             case ModelAsked():
-                if turn.asked is not None:
-                    turn.restarts += 1
-                if event.sids:
-                    # Messages that came while the model was thinking have joined the turn.
-                    self._take_exactly(turn, event.sids, event.at)
-                turn.asked, turn.answered = event, None
+                self._asked(turn, event)
             case ModelAnswered():
                 turn.answered = event
+            case ToolRan():
+                turn.tools.append(event)
             case PartSent():
                 turn.parts[event.part] = event
                 turn.delivery.setdefault(event.part_sid, "")
         return True
+
+    def _asked(self, turn: Turn, event: ModelAsked) -> None:
+        if turn.answered is not None and turn.asked is not None and turn.asked.sids == event.sids:
+            # The next round: it is told what the tools said.
+            turn.rounds.append(turn.answered)
+            turn.answered = None
+            return
+        if turn.asked is not None:
+            turn.restarts += 1
+            turn.rounds, turn.tools = [], []
+        if event.sids:
+            # Messages that came while the model was thinking have joined the turn.
+            self._take_exactly(turn, event.sids, event.at)
+        turn.asked, turn.answered = event, None
 
     def _ended(self, event: TurnEnded) -> bool:
         if event.outcome in FINAL:

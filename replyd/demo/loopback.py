@@ -7,6 +7,9 @@ from typing import Self
 
 from aiohttp import web
 
+# Pictures come in requests as Base64, several at once.
+_MAX_BODY = 64 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -33,7 +36,7 @@ class LoopbackServer:
 
     async def start(self, port: int = 0) -> None:
         """Raises OSError when `port` is taken; 0 picks a free one."""
-        app = web.Application()
+        app = web.Application(client_max_size=_MAX_BODY)
         app.add_routes(self.routes())
         # A request that a fault holds back must not hold up the end.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from replyd.demo import samples
 from replyd.domain import address
 
 KINDS = ("text", "location", "image", "voice")
@@ -84,6 +85,7 @@ class PageServer:
         self._files = {
             path: ((page / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()
         }
+        self._files["/picture.png"] = (samples.picture(), "image/png")
 
     @property
     def url(self) -> str:
@@ -123,7 +125,8 @@ class PageServer:
 
     async def _page(self, request: web.Request) -> web.Response:
         body, kind = self._files[request.path]
-        return web.Response(body=body, content_type=kind, charset="utf-8")
+        charset = "utf-8" if kind.startswith("text/") else None
+        return web.Response(body=body, content_type=kind, charset=charset)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         _same_origin(request)

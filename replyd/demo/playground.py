@@ -14,12 +14,13 @@ from replyd.adapters import aws
 from replyd.adapters.dynamodb import DynamoStore
 from replyd.adapters.provisioning import open_provisioning
 from replyd.adapters.sqs import SqsWakeups
-from replyd.demo import bakery
+from replyd.demo import bakery, shop
 from replyd.demo.local_aws import REGION, LocalAws
 from replyd.demo.openai_double import OpenAIDouble
 from replyd.demo.twilio_double import TwilioDouble
 from replyd.domain import record
 from replyd.domain.messages import ConversationKey
+from replyd.domain.tools import HAND_OVER
 from replyd.ports import Telemetry
 from replyd.runtime.supervisor import Supervisor
 from replyd.runtime.webhook_server import INBOUND_PATH
@@ -89,10 +90,12 @@ async def playground(
                 "delivery": {"record": ["delivered", "read"]},
                 "twilio": {
                     "base_url": twilio.base_url,
+                    "media_urls": [twilio.media.cdn.base_url],
                     "accounts": {twilio.account_sid: [twilio.auth_token]},
                 },
                 "aws": {"region": REGION},
-                "ai": await _ai(stack),
+                "ai": {"tools": ["order_status", HAND_OVER.name], **await _ai(stack)},
+                "tools": {"order_status": shop.ORDER_STATUS},
             }
         )
         store = await stack.enter_async_context(bootstrap.store(settings))
@@ -124,8 +127,22 @@ async def _ai(stack: AsyncExitStack) -> dict[str, Any]:
     if key := os.environ.get("OPENAI_API_KEY"):
         base_url = os.environ.get("OPENAI_BASE_URL", "")
         return {"api_key": key, "base_url": base_url, "instructions": instructions}
-    double = await stack.enter_async_context(OpenAIDouble(delay=0.8))
+    double = await stack.enter_async_context(_baker())
     return {"api_key": "sk-demo", "base_url": double.api_url, "instructions": instructions}
+
+
+def _baker() -> OpenAIDouble:
+    """The double as the bakery's assistant, which looks at files and calls tools."""
+    double = OpenAIDouble(delay=0.8)
+
+    def answer(text: str, told: Sequence[str] = ()) -> str:
+        # The newest ones are this request's: it is answered as soon as it was read.
+        came = min(bakery.files_in(text), len(double.files_seen))
+        return bakery.reply(text, told, double.files_seen[len(double.files_seen) - came :])
+
+    double.replies = double.tool_replies = answer
+    double.tool_rule, double.asides = bakery.calls, bakery.aside
+    return double
 
 
 def _record(person: Person, opened_at: int) -> dict[str, Any]:

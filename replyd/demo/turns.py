@@ -9,6 +9,7 @@ from replyd.domain.events import (
     ModelAnswered,
     ModelAsked,
     PartSent,
+    ToolRan,
     TurnClaimed,
     TurnEnded,
 )
@@ -46,6 +47,9 @@ class Turn:
     claimed: TurnClaimed | None = None
     asked: ModelAsked | None = None
     answered: ModelAnswered | None = None
+    # Before the newest question: the model called tools, and was told what they said.
+    rounds: list[ModelAnswered] = field(default_factory=list)
+    tools: list[ToolRan] = field(default_factory=list)
     parts: dict[int, PartSent] = field(default_factory=dict)
     delivery: dict[str, str] = field(default_factory=dict)
     ended: TurnEnded | None = None
@@ -125,21 +129,19 @@ def _todo(*names: str) -> list[dict[str, Any]]:
 
 
 def _model_step(turn: Turn, asked: ModelAsked) -> dict[str, Any]:
-    answered = turn.answered
-    if answered is None:
-        return {
-            "name": "model",
-            "state": "active" if turn.ended is None else "failed",
-            "at": asked.at,
-        }
+    step: dict[str, Any] = {"name": "model", "at": asked.at}
+    if turn.tools:
+        step["tools"] = [{"name": ran.tool, "outcome": ran.outcome} for ran in turn.tools]
+    if turn.answered is None:
+        return {**step, "state": "active" if turn.ended is None else "failed"}
+    calls = [*turn.rounds, turn.answered]
     return {
-        "name": "model",
+        **step,
         "state": "done",
-        "at": asked.at,
-        "duration_ms": answered.duration_ms,
-        "model": answered.model,
-        "input_tokens": answered.input_tokens,
-        "output_tokens": answered.output_tokens,
+        "duration_ms": sum(call.duration_ms for call in calls),
+        "model": turn.answered.model,
+        "input_tokens": sum(call.input_tokens for call in calls),
+        "output_tokens": sum(call.output_tokens for call in calls),
     }
 
 

@@ -68,14 +68,14 @@ class ContentReader:
             return
         for place, media in enumerate(message.media):
             if _is_audio(media):
-                self._listen(message, place, first=True)
+                self._listen(message, place)
 
     async def words(self, message: InboundMessage) -> dict[int, str]:
         """What stands for the message's voice notes, as far as their words can be had in time."""
         places = [i for i, media in enumerate(message.media) if _is_audio(media)]
         if self._transcriber is None or not places:
             return {}
-        tasks = {place: self._listen(message, place, first=False) for place in places}
+        tasks = {place: self._listen(message, place) for place in places}
         started = self._clock.now()
         # The task goes on for a later attempt.
         await asyncio.wait(tasks.values(), timeout=self._words_wait)
@@ -113,22 +113,20 @@ class ContentReader:
 
     # --- voice notes ---------------------------------------------------------------------------
 
-    def _listen(self, message: InboundMessage, place: int, *, first: bool) -> "asyncio.Task[str]":
+    def _listen(self, message: InboundMessage, place: int) -> "asyncio.Task[str]":
         name = f"heard#{message.sid}#{place}"
         task = self._listening.get(name)
         if task is None or _may_succeed_now(task):
-            task = asyncio.create_task(self._transcribed(name, message, place, first=first))
+            task = asyncio.create_task(self._transcribed(name, message, place))
             task.add_done_callback(_looked_at)
             self._listening[name] = task
             while len(self._listening) > _KEPT:
                 self._listening.popitem(last=False)
         return task
 
-    async def _transcribed(
-        self, name: str, message: InboundMessage, place: int, *, first: bool
-    ) -> str:
+    async def _transcribed(self, name: str, message: InboundMessage, place: int) -> str:
         assert self._transcriber is not None
-        if not first and (kept := await self._kept_words(name)) is not None:
+        if (kept := await self._kept_words(name)) is not None:
             return kept
         async with self._slots:
             started = self._clock.now()
@@ -191,8 +189,9 @@ class ContentReader:
 
 def _looked_at(task: "asyncio.Task[str]") -> None:
     """Who waits for the words sees what went wrong; when nobody does, nobody needs to."""
-    if not task.cancelled():
-        task.exception()
+    if not task.cancelled() and (error := task.exception()) is not None:
+        # Its frames hold the recording, and the task is kept.
+        error.__traceback__ = None
 
 
 def _may_succeed_now(task: "asyncio.Task[str]") -> bool:

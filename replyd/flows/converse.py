@@ -140,12 +140,8 @@ async def _respond(held: Turn, request: ModelRequest) -> ModelReply:
 
 
 def _read_answer(profile: Profile, reply: ModelReply) -> tuple[str, output.Answer]:
-    """How it ended, and what it says. A structured answer that is broken is no answer."""
-    answer = output.Answer(reply.text)
-    if profile.structured:
-        answer = output.parse(reply.text)
-        if answer.broken:
-            return ("empty" if reply.finish == "complete" else reply.finish), answer
+    """How it ended, and what it says. A structured answer that is broken says nothing."""
+    answer = output.parse(reply.text) if profile.structured else output.Answer(reply.text)
     # Markdown can be all marks, of which nothing is left.
     if reply.finish == "complete" and not _as_sent(profile, answer.content).strip():
         return "empty", answer
@@ -165,13 +161,18 @@ async def _handed_over(held: Turn, reply: ModelReply) -> effects.HandOver:
 
 
 async def _by_ai(held: Turn, words: str, reason: str, summary: str) -> effects.HandOver:
-    held.account.answer = words
+    farewell, withheld = _as_sent(held.profile, words).strip(), ""
+    if categories := await _flagged(held, "output", words):
+        farewell = _instead(held, "output")
+        withheld = f"What the AI wrote to the customer was not sent: {', '.join(categories)}."
+    else:
+        held.account.answer = words
     return effects.HandOver(
         turn.BY_AI,
         held.pending,
-        farewell=_as_sent(held.profile, words) if words.strip() else "",
+        farewell=farewell,
         # Both are the model's own words, and may quote the customer: for people only.
-        summary="\n\n".join(filter(None, (reason, summary, called(held)))),
+        summary="\n\n".join(filter(None, (reason, summary, withheld, called(held)))),
         raise_flag=True,
     )
 

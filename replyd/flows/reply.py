@@ -35,6 +35,8 @@ class Reply:
         await held.take(what.taken)
         held.intended, held.may_have_sent = "reply", True
         held.account.recovered(what.outbox)
+        asked = [e for e in what.outbox.entries if e.get("role") == "user"]
+        held.read_before({str(e.get("message_id")): str(e.get("content", "")) for e in asked})
         return await self._until_settled(held, what.outbox)
 
     async def _until_settled(self, held: Turn, unclear: Outbox | None) -> Outcome:

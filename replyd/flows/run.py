@@ -30,15 +30,18 @@ class Drafts:
     must not buy the same answer again at each attempt."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, ...], Draft] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, ...], tuple[Draft, dict[str, str]]] = OrderedDict()
 
     def keep(self, held: Turn, draft: Draft) -> None:
-        self._kept[held.sids] = draft
+        self._kept[held.sids] = (draft, {t.message.sid: t.text for t in held.taken})
         while len(self._kept) > _MAX_DRAFTS:
             self._kept.popitem(last=False)
 
     def pop(self, held: Turn) -> Draft | None:
-        return self._kept.pop(held.sids, None)
+        """The answer, and the messages as they were read for it."""
+        draft, texts = self._kept.pop(held.sids, (None, {}))
+        held.read_before(texts)
+        return draft
 
 
 async def ask(held: Turn, drafts: Drafts) -> Draft | effects.HandOver | Unwanted:

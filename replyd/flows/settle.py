@@ -66,7 +66,10 @@ async def settle_apology(held: Turn, outbox: Outbox) -> bool:
     if not await _until_held(held, outbox, commit):
         return False
     lease.extended()
-    held.conversation = replace(held.conversation, outbox=None, last_turn=outbox.turn_id)
+    said = (*held.conversation.messages, *outbox.entries)
+    held.conversation = replace(
+        held.conversation, outbox=None, last_turn=outbox.turn_id, messages=said
+    )
     return True
 
 

@@ -217,6 +217,10 @@ class Turn:
             for t in self.taken
         )
 
+    def read_before(self, texts: Mapping[str, str]) -> None:
+        """The texts that an earlier attempt has read, by SID, for the answer that it found."""
+        self.taken = tuple(replace(t, text=texts.get(t.message.sid, t.text)) for t in self.taken)
+
     def _readable(self, message: InboundMessage, notes: Mapping[int, str]) -> str:
         known = {
             str(e.get("message_id")): str(e["content"]) for e in self._known() if "content" in e

@@ -31,6 +31,7 @@ from replyd.settings.values import (
     as_region,
     as_table,
     as_url,
+    as_url_prefix,
     as_words,
     uppercased,
     with_failures,
@@ -42,6 +43,7 @@ Tokens = Annotated[tuple[Token, ...], BeforeValidator(as_account_tokens), Field(
 DeliveryState = Literal["sent", "delivered", "read", "undelivered", "failed"]
 Words = Annotated[tuple[str, ...], AfterValidator(as_words)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+UrlPrefix = Annotated[str, Field(min_length=1), AfterValidator(as_url_prefix)]
 
 
 class Server(BaseModel):
@@ -173,6 +175,8 @@ class Twilio(BaseModel):
 
     base_url: Annotated[str, AfterValidator(as_url)] = ""
     """Another host that speaks Twilio's API; empty for Twilio."""
+    media_urls: tuple[UrlPrefix, ...] = Field(default=(), examples=[["https://media.example.com"]])
+    """URLs below which that host may redirect to customers' files, besides Twilio's own."""
     timeout_seconds: Positive = 10
     """How long one request may take in all. An unclear send is looked into after twice this, the
     grace."""

@@ -36,6 +36,13 @@ def as_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def as_url_prefix(url: str) -> str:
+    """A URL below which others are trusted: no wildcard may widen it."""
+    if "*" in url:
+        raise ValueError("must be a URL without *")
+    return as_url(url)
+
+
 def as_origin(url: str) -> str:
     """Scheme, host and port, as Twilio signs them."""
     if not url:

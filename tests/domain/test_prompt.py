@@ -5,7 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replyd.domain.messages import Media
-from replyd.domain.prompt import burst, lines, readable, unseen_by_thread
+from replyd.domain.prompt import (
+    burst,
+    heard,
+    lines,
+    quoted_text,
+    readable,
+    undelivered,
+    unread,
+    unseen_by_thread,
+)
+from replyd.domain.prompt import shown as shown_as
 from tests.domain.garbage import ANYTHING
 from tests.support.world import message
 
@@ -176,6 +186,59 @@ def test_every_message_can_be_read(body: str, params: dict[str, Any], media: str
     assert body.strip() in text
 
 
+def test_what_is_known_of_files_stands_in_their_places() -> None:
+    picture, voice = Media("https://x", "image/png"), Media("https://y", "audio/ogg")
+    one = message(1, "look", media=(picture, voice, picture))
+    notes = {0: shown_as(picture, 2), 1: heard("and listen")}
+    assert readable(one, notes=notes).splitlines() == [
+        "look",
+        "[sent a picture (image/png): file 2]",
+        "[voice note] and listen",
+        "[sent a picture (image/png); its contents cannot be seen here]",
+    ]
+
+
+def test_why_a_file_was_not_read() -> None:
+    media = Media("https://x", "image/png")
+    assert unread(media, "it is gone") == "[sent a picture (image/png); it is gone]"
+
+
+def test_a_voice_note_of_silence() -> None:
+    assert heard("") == "[sent a voice note without words]"
+
+
+def test_what_a_message_replies_to_stands_ahead_of_it() -> None:
+    assert readable(message(1, "yes"), quoted="Shall we?") == '[in reply to "Shall we?"]\nyes'
+
+
+def test_a_reply_without_text_still_says_what_it_was() -> None:
+    one = message(1, " ", params={"MessageType": "order"})
+    assert readable(one, quoted="Shall we?").splitlines() == [
+        '[in reply to "Shall we?"]',
+        "[sent a message without text, of type order]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("params", "known", "expected"),
+    [
+        ({}, {"": "empty"}, ""),
+        ({"OriginalRepliedMessageSid": ""}, {"": "empty"}, ""),
+        ({"OriginalRepliedMessageSid": "SM1"}, {"SM1": "Shall we?"}, "Shall we?"),
+        ({"OriginalRepliedMessageSid": "SM1"}, {"SM1": " Shall\n we?\n"}, "Shall we?"),
+        ({"OriginalRepliedMessageSid": "SM1"}, {"SM1": "x" * 300}, "x" * 300),
+        ({"OriginalRepliedMessageSid": "SM1"}, {"SM1": "x" * 301}, "x" * 300 + "…"),
+        ({"OriginalRepliedMessageSid": "SM1"}, {"SM2": "no"}, "an earlier message"),
+        ({"OriginalRepliedMessageSid": "SM1"}, {"SM1": " "}, "an earlier message"),
+        ({"OriginalRepliedMessageSid": ["SM1", "SM2"]}, {"SM1": "one"}, "one"),
+    ],
+)
+def test_what_a_message_replies_to(
+    params: dict[str, Any], known: dict[str, str], expected: str
+) -> None:
+    assert quoted_text(message(1, params=params), known) == expected
+
+
 def test_a_burst_keeps_its_order_and_times() -> None:
     texts = [(1_764_000_000_000, "one"), (1_764_000_002_500, "two\nlines")]
     assert burst(texts) == "[16:00:00] one\n[16:00:02] two\nlines"
@@ -222,6 +285,58 @@ def test_history_as_lines() -> None:
 
 
 @pytest.mark.parametrize(
+    ("delivery", "mark"),
+    [
+        ("undelivered", "\n[this was never delivered to the customer]"),
+        ("failed", "\n[this was never delivered to the customer]"),
+        ("unknown", "\n[perhaps this never reached the customer]"),
+        ("delivered", ""),
+        ("accepted", ""),
+        ("", ""),
+        (None, ""),
+        ({"a": 1}, ""),
+    ],
+)
+@pytest.mark.parametrize("role", ["assistant", "human", "agent"])
+def test_a_line_tells_what_became_of_it(role: str, delivery: Any, mark: str) -> None:
+    entry = {"role": role, "content": "hello", "delivery": delivery}
+    assert lines([entry]) == [("assistant", f"hello{mark}")]
+    # What came from the customer was not delivered by us.
+    assert lines([entry | {"role": "user"}]) == [("user", "hello")]
+
+
+FAILED = {"delivery": "failed"}
+TOLD = "[of your last answer, this was never delivered to the customer: {}]"
+
+
+@pytest.mark.parametrize(
+    ("history", "told"),
+    [
+        ([ASKED, ANSWERED, AGAIN], []),
+        ([ASKED, ANSWERED, AGAIN | FAILED], ["a1b"]),
+        ([ASKED, ANSWERED | FAILED, AGAIN | {"delivery": "undelivered"}], ["a1", "a1b"]),
+        ([ASKED, ANSWERED | {"delivery": "unknown"}], []),
+        # Another thread's, or nobody's.
+        ([ASKED, ANSWERED | FAILED | {"response_id": "resp_0"}], []),
+        ([TEMPLATE | FAILED], []),
+        ([ANSWERED | FAILED | {"content": 7}], []),
+        # A thread that goes on under one name: only its last answer.
+        ([ANSWERED | FAILED, AGAIN | {"turn_id": "t2"}], []),
+        ([ANSWERED, AGAIN | FAILED | {"turn_id": "t2"}, GIVEN, PERSON], ["a1b"]),
+        ([], []),
+    ],
+)
+def test_what_the_thread_takes_for_said_and_was_not_delivered(
+    history: list[dict[str, Any]], told: list[str]
+) -> None:
+    assert undelivered(history, "resp_1") == [("user", TOLD.format(text)) for text in told]
+
+
+def test_without_a_thread_nothing_is_taken_for_said() -> None:
+    assert undelivered([ANSWERED | FAILED | {"response_id": ""}], "") == []
+
+
+@pytest.mark.parametrize(
     "entry",
     [
         {},
@@ -243,3 +358,4 @@ def test_any_history_can_be_read(history: list[dict[str, Any]], thread: str) -> 
     assert all(r in ("user", "assistant") and t for r, t in lines(history))
     unseen = list(unseen_by_thread(history, thread))
     assert len([e for e in history if any(e is u for u in unseen)]) == len(unseen)
+    assert all(role == "user" for role, _ in undelivered(history, thread))

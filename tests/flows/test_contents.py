@@ -1,7 +1,6 @@
 """Voice notes, pictures and documents: what the model gets of them, and when."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -116,6 +115,20 @@ async def test_the_words_reach_the_process_that_answers_and_are_heard_once() -> 
         assert kept["expires_at"] > world.clock.now() // 1000
 
 
+async def test_a_message_that_twilio_delivers_to_two_processes_is_heard_once() -> None:
+    world = World()
+    world.transcriber.seconds = 0.5
+    world.converse()
+    front, one = another_process(world), sent(1, voice_note(world))
+    async with world.running() as worker:
+        await front.accept(one)
+        await asyncio.sleep(1)
+        await worker.accept(one)
+        await asyncio.sleep(20)
+    assert len(world.transcriber.recordings) == 1
+    assert asked(world) == [f"[voice note] {WORDS}"]
+
+
 async def test_a_process_that_crashed_while_it_listened_costs_no_words() -> None:
     world = World()
     world.transcriber.seconds = 1.5
@@ -129,14 +142,12 @@ async def test_a_process_that_crashed_while_it_listened_costs_no_words() -> None
 
 
 class NoReading(FaultyStore):
-    async def get_side(self, name: str) -> dict[str, Any] | None:
+    async def get_side(self, *_: Any) -> None:
         raise DOWN
 
 
 class NoWriting(FaultyStore):
-    async def put_side(
-        self, name: str, attributes: Mapping[str, Any], expires_at: int | None, *, part: str = ""
-    ) -> None:
+    async def put_side(self, *_: Any, **__: Any) -> None:
         raise DOWN
 
 
@@ -178,11 +189,14 @@ async def test_words_that_came_too_late_serve_a_later_attempt() -> None:
 
 async def test_a_voice_note_that_never_can_be_read_names_the_reason_and_is_heard_once() -> None:
     world = World()
-    world.transcriber.failures = [Permanent("openai", "the recording is damaged")]
+    failure = Permanent("openai", "the recording is damaged")
+    world.transcriber.failures = [failure]
     await seconds_until_reply(world, sent(1, voice_note(world)))
     assert asked(world) == ["[sent a voice note (audio/ogg); the recording is damaged]"]
     assert len(world.transcriber.recordings) == 1
     assert world.outcomes() == ["replied"]
+    # What is kept of the failure does not keep the recording in memory.
+    assert failure.__traceback__ is None
 
 
 async def test_a_voice_note_that_is_gone_names_the_reason() -> None:

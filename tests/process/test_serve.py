@@ -349,7 +349,7 @@ async def test_check_knows_profiles_tools_and_what_conversations_name(town: Town
     code, out, _ = await town.run("check", "--assistants")
     assert "asst_left_behind: 2 conversations" in out
     tool = {"description": "Finds.", "python": "nowhere.at_all:find"}
-    code, out, _ = await town.run("check", "--set", f"tools={json.dumps({'find': tool})}")
+    code, out, _ = await town.run("check", "--set", f"tools.find={json.dumps(tool)}")
     assert code == 78
     assert "tools.find cannot be used" in out
 

@@ -143,6 +143,7 @@ class World:
         specs = tool_specs(self.settings)
         self.toolbox = MemoryToolbox([specs[name] for name in self.settings.tools])
         self.workers: list[Worker] = []
+        self._started = 0
 
     def converse(self, key: ConversationKey = KEY, **attributes: Any) -> None:
         """Put a conversation as the engine that starts conversations does."""
@@ -179,7 +180,9 @@ class World:
         return self._wired(Wires(), self.settings.model_copy(update={"server": server})).accept
 
     def _wired(self, wires: Wires, settings: Settings) -> Daemon:
-        number = len(self.workers) + 1
+        # Also of those that crashed: two of one name would take each other's leases for their own.
+        self._started += 1
+        number = self._started
         rules = settings.moderation
         parts = Parts(
             store=wires.to(self.store),

@@ -17,7 +17,8 @@ const STATES = {
   handed_over: "With people", failed: "Failed", dropped: "Dropped",
 };
 const REASONS = {
-  requested: "A person took over", opted_out: "Opted out", failed: "Attempts used up",
+  requested: "A person took over", ai_handed_over: "The AI handed over",
+  over_limit: "Limit reached", loop: "Perhaps a loop", moderation: "Flagged", opted_out: "Opted out", failed: "Attempts used up",
   ambiguous: "Send uncertain", too_old: "Waited too long", unknown_sender: "Unknown sender",
   lease_lost: "Another worker has it", drain: "replyd is stopping",
   openai: "OpenAI", twilio: "Twilio", dynamodb: "DynamoDB", sqs: "SQS",
@@ -43,6 +44,9 @@ function update(element, journey, nameOf) {
     const later = m.at - messages[0].at;
     setText($(".text", line), m.text ?? m.sid);
     setKind($(".kind", line), m.kind);
+    const read = $(".read", line);
+    setText(read, m.read);
+    read.hidden = !m.read;
     setText($("time", line), m === messages[0] ? clockTime(m.at) : `+${(later / 1000).toFixed(1)} s`);
     setAttr(line, "title", m.repeats ? `delivered ${m.repeats + 1} times, counted once` : m.sid);
   });
@@ -52,6 +56,7 @@ function update(element, journey, nameOf) {
     updateStep(node, s);
   });
   const notes = [
+    called(steps.find((s) => s.tools)?.tools),
     journey.restarts && `Asked again ${plural(journey.restarts, "time")} with newer messages`,
     steps.at(-1).detail,
     repeated(messages),
@@ -59,6 +64,10 @@ function update(element, journey, nameOf) {
   const why = $(".why", element);
   setText(why, notes.join(" · "));
   why.hidden = !notes.length;
+}
+
+function called(tools = []) {
+  return tools.length ? `Called ${tools.map((t) => t.name + (t.outcome === "done" ? "" : ` (${words(t.outcome).toLowerCase()})`)).join(", ")}` : "";
 }
 
 function repeated(messages) {
@@ -159,6 +168,9 @@ export function renderQueue(root, items, nameOf) {
     setText($(".text", row), item.body || "(no text)");
     setKind($(".kind", row), item.kind);
     setText($("time", row), clockTime(item.at));
+    const summary = $(".summary", row);
+    setText(summary, item.summary);
+    summary.hidden = !item.summary;
     setAttr(row, "title", `${item.from} · ${item.conversation_id}`);
   });
 }

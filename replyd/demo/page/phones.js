@@ -57,8 +57,9 @@ function createPhone(customer, index, say, setHandoff) {
     attempt(text, "text");
   });
   form.addEventListener("click", (event) => {
-    const kind = event.target.closest("button[data-kind]")?.dataset.kind;
-    if (kind === "burst") burst(event.target.closest("button"), BURSTS[index % BURSTS.length], attempt);
+    const { kind, say: suggested } = event.target.closest("button")?.dataset ?? {};
+    if (suggested) attempt(suggested, "text");
+    else if (kind === "burst") burst(event.target.closest("button"), BURSTS[index % BURSTS.length], attempt);
     else if (kind === "image") {
       const caption = input.value;
       input.value = "";
@@ -153,6 +154,9 @@ function updateBubble(bubble, message) {
   setText($(".text", bubble), message.text);
   setText($("time", bubble), hourMinute(message.at));
   setKind($(".kind", bubble), message.kind);
+  const photo = $(".photo", bubble);
+  photo.hidden = message.kind !== "image";
+  if (!photo.hidden) setAttr(photo, "src", "picture.png");
   const [symbol, label] = TICKS[message.state] ?? ["t-one", message.state];
   const ticks = $(".ticks", bubble);
   setIcon(ticks, symbol);
