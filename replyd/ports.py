@@ -257,6 +257,14 @@ class Channel(Protocol):
         it never can be. Reading changes nothing and may be repeated."""
         ...
 
+    async def show_typing(self, message_sid: str, account_sid: str) -> None:
+        """Mark a customer's message, and those before it, as read, and show that an answer is
+        being written: until it comes, or for 25 seconds, WhatsApp's limit.
+
+        Raises Temporary, Busy or DependencyDown when it could not be shown for now, Permanent when
+        it never will be. Never Ambiguous: it may be repeated."""
+        ...
+
 
 class MediaLibrary(Protocol):
     async def fetch(self, media: Media, account_sid: str) -> File:

@@ -97,6 +97,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
             seen_keep=settings.history.seen_keep,
             seen_horizon_ms=settings.history.seen_days * 24 * 60 * 60 * 1000,
             apology_text=settings.turn.apology_text,
+            stop_text=settings.opt_out.stop_text,
             toolbox=parts.toolbox,
             contents=contents,
             profiles=profiles(settings),

@@ -179,7 +179,7 @@ class Backend:
                 if (line := lines.get(message["sid"])) is not None:
                     message.update(self._content(line))
                     read = recorded.get(message["sid"], "")
-                    message["read"] = read if read != line.text else ""
+                    message["read"] = read.removeprefix(line.text).strip()
         return journeys
 
     def _recorded(self) -> dict[str, str]:

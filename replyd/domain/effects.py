@@ -22,6 +22,8 @@ from replyd.domain.turn import (
 )
 from replyd.domain.usage import Usage, as_of
 
+# Kinds of outbox that settle no message: a word to the customer, and the handoff follows.
+AHEAD_OF_HANDOFF = frozenset({"apology", "notice"})
 # In the history entry of a word to the customer ahead of a handoff: which handoff.
 ANNOUNCED = "handoff"
 
@@ -36,7 +38,8 @@ class HandOver:
     """Give `taken` to people. `maybe_sent` is a reply that has reached the customer in part, or
     may have. `apologise`: tell the customer first; `farewell`: with these words. `summary`: what
     people need to know. `raise_flag`: they keep the conversation. `silent`: nobody gets anything,
-    the messages are only recorded."""
+    the messages are only recorded. `confirm_stop`: the customer is told first that STOP was
+    understood."""
 
     reason: str
     taken: tuple[Pending, ...]
@@ -47,6 +50,7 @@ class HandOver:
     summary: str = ""
     raise_flag: bool = False
     silent: bool = False
+    confirm_stop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ def next_effect(conversation: Conversation, *, now: int, policy: TurnPolicy) -> 
         taken = conversation.pending[: len(outbox.seqs)]
         if outbox.kind in FOR_PEOPLE:
             return RepeatHandoff(outbox, taken)
-        if outbox.kind == "apology":
+        if outbox.kind in AHEAD_OF_HANDOFF:
             return FinishApology(outbox)
         if outbox.kind == "reply" and taken and outbox.parts:
             return Recover(outbox, taken)
@@ -108,7 +112,8 @@ def next_effect(conversation: Conversation, *, now: int, policy: TurnPolicy) -> 
     if conversation.handoff:
         return HandOver(REQUESTED, taken)
     if conversation.opted_out:
-        return HandOver(OPTED_OUT, taken)
+        confirm = any(p.confirm for p in taken) and not has_apologised(conversation)
+        return HandOver(OPTED_OUT, taken, confirm_stop=confirm)
     return (
         given_up(conversation, taken, now=now, policy=policy)
         or _had_enough(conversation, taken, now=now, policy=policy.limits)

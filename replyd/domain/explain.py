@@ -32,6 +32,7 @@ _DOING = {
     "reply": "is sending the reply",
     "handoff": "is giving it to people",
     "silence": "is recording it without an answer",
+    "notice": "is confirming STOP to the customer",
     "apology": "is telling the customer that no answer will come",
 }
 

@@ -27,6 +27,7 @@ SEQ = "reply_seq"
 LAST_AT = "reply_last_at"
 SEEN = "reply_seen"
 OPTED_OUT = "reply_opted_out"
+CONSENT = "reply_consent"
 LEASE = "reply_lease"
 OUTBOX = "reply_outbox"
 LAST_TURN = "reply_last_turn"
@@ -66,13 +67,15 @@ def failure(reason: str, detail: str, now: int) -> dict[str, str]:
 class Pending:
     """A message accepted and not yet settled.
 
-    `message` is None when its body lies in a side item named `body_ref`, or cannot be read."""
+    `message` is None when its body lies in a side item named `body_ref`, or cannot be read.
+    `confirm`: it is a STOP that was not confirmed to the customer yet."""
 
     seq: int
     sid: str
     received_at: int
     message: InboundMessage | None
     body_ref: str = ""
+    confirm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,8 @@ class Outbox:
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """What the turn protocol needs to know of an item. Times in epoch ms. `failure`: why the last
-    attempt did not succeed. `tools`: those with effects that were called for what is pending."""
+    attempt did not succeed. `tools`: those with effects that were called for what is pending;
+    `consents`: entries of the ledger of STOP and START."""
 
     key: ConversationKey
     conversation_id: str
@@ -144,6 +148,7 @@ class Conversation:
     tools: Mapping[str, Any]
     profile: str
     assistant_id: str
+    consents: int = 0
 
     @property
     def settled(self) -> int:
@@ -203,6 +208,7 @@ def conversation_from(
         tools=_map(item.get(TOOLS)),
         profile=_str(item.get(profile_attribute)),
         assistant_id=_str(item.get(assistant_attribute)),
+        consents=len(_list(item.get(CONSENT))),
     )
 
 
@@ -244,6 +250,7 @@ def _pending(seq: int, raw: object) -> Pending:
         received_at=_int(entry.get("received_at")),
         message=_message(entry.get("message")),
         body_ref=_str(entry.get("body_ref")),
+        confirm=entry.get("confirm") is True,
     )
 
 

@@ -50,8 +50,13 @@ def is_about(turn_id: str) -> Condition:
     return Compare((r.OUTBOX, "turn_id"), "=", turn_id)
 
 
-def pending_entry(message: InboundMessage, now: int, body_ref: str = "") -> dict[str, Any]:
+def pending_entry(
+    message: InboundMessage, now: int, body_ref: str = "", *, confirm: bool = False
+) -> dict[str, Any]:
+    """`confirm`: it is a STOP that the customer should be told was understood."""
     entry: dict[str, Any] = {"sid": message.sid, "received_at": now}
+    if confirm:
+        entry["confirm"] = True
     return entry | ({"body_ref": body_ref} if body_ref else {"message": message.as_dict()})
 
 
@@ -63,9 +68,11 @@ def stage(
     first: bool,
     opt_out: bool = False,
     opt_in: bool = False,
+    consent: Mapping[str, str] | None = None,
 ) -> Step:
     """Accept a message. `first`: the item has no `reply_seen` yet, whose parent map a nested
-    path would need; a wrong guess is refused and tried the other way."""
+    path would need; a wrong guess is refused and tried the other way. `consent`: what goes into
+    the ledger."""
     seen: tuple[Condition, Action] = (
         (Missing((r.SEEN,)), Set((r.SEEN,), {sid: now}))
         if first
@@ -83,11 +90,14 @@ def stage(
         actions.append(Set((r.OPTED_OUT,), r.iso(now)))
     if opt_in:
         actions.append(Remove((r.OPTED_OUT,)))
+    if consent is not None:
+        actions.append(Append((r.CONSENT,), (dict(consent),)))
     return Step("stage", All((ItemExists(), seen[0])), tuple(actions), returns="touched")
 
 
 def mark_opt_out(now: int, *, opted_out: bool) -> Step:
-    """Copy STOP or START to another record of the same customer and business number."""
+    """Copy STOP or START to another record of the same customer and business number; the ledger
+    is where the message is."""
     change: Action = Set((r.OPTED_OUT,), r.iso(now)) if opted_out else Remove((r.OPTED_OUT,))
     return Step("mark_opt_out", ItemExists(), (change,))
 
@@ -173,7 +183,7 @@ def intend_reply(
     terms = [holds(token), *pending_from(head), FLAG_DOWN, NOT_OPTED_OUT, replaced, afresh]
     if seq is not None:
         terms.append(Compare((r.SEQ,), "=", seq))
-    return _intend("intend_reply", All(tuple(terms)), outbox, expires_at)
+    return intend("intend_reply", All(tuple(terms)), outbox, expires_at)
 
 
 def intend_handoff(
@@ -185,7 +195,7 @@ def intend_handoff(
     if over is not None:
         place: Path = (r.OUTBOX, "delivery")
         terms.append(AnyOf((Missing(place), Compare(place, "=", dict(over.delivery or {})))))
-    return _intend("intend_handoff", All(tuple(terms)), outbox, expires_at)
+    return intend("intend_handoff", All(tuple(terms)), outbox, expires_at)
 
 
 def pending_from(head: str) -> list[Condition]:
@@ -194,7 +204,8 @@ def pending_from(head: str) -> list[Condition]:
     return [Compare((r.PENDING, 0, "sid"), "=", head)] if head else []
 
 
-def _intend(name: str, condition: Condition, outbox: r.Outbox, expires_at: int) -> Step:
+def intend(name: str, condition: Condition, outbox: r.Outbox, expires_at: int) -> Step:
+    """INTENT under this condition."""
     return Step(
         name,
         condition,
@@ -239,6 +250,7 @@ def commit(
     failure: Mapping[str, Any] | None = None,
     usage: Mapping[str, Any] | None = None,
     prune: Iterable[str] = (),
+    prune_consent: int = 0,
 ) -> Step:
     """Settle the turn. `entries` go to the history; `outbox.delivery` is what callbacks were seen
     to have written, and the step is refused when they have written more since. `failure`: why
@@ -262,6 +274,8 @@ def commit(
         actions.append(Set((r.HANDOFF,), True))
     if usage is not None:
         actions.append(Set((r.USAGE,), dict(usage)))
+    if prune_consent:
+        actions.append(DropHead((r.CONSENT,), prune_consent))
     actions += [Remove((r.SEEN, sid)) for sid in prune]
     return Step("commit", _ours_as_seen(token, outbox), tuple(actions))
 

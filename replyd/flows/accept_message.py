@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 
-from replyd.domain import routing, steps, turn
+from replyd.domain import consent, routing, steps, turn
 from replyd.domain.address import is_address
 from replyd.domain.events import MessageAccepted, MessageDropped, NoticeSent
 from replyd.domain.messages import ConversationKey, InboundMessage, OutboundPart
@@ -78,7 +78,10 @@ class AcceptMessage:
     ) -> turn.Staged | turn.AlreadySettled | turn.NoSuchConversation:
         now = self._clock.now()
         stop, start = self._words.is_stop(message), self._words.is_start(message)
-        entry = steps.pending_entry(message, now, await self._body_ref(message, now))
+        noted = consent.entry(message, "stop" if stop else "start", now) if stop or start else None
+        confirm = noted is not None and consent.is_to_confirm(noted)
+        body_ref = await self._body_ref(message, now)
+        entry = steps.pending_entry(message, now, body_ref, confirm=confirm)
         first = not route.target.staged_before
         for _ in range(3):
             step = steps.stage(
@@ -88,6 +91,7 @@ class AcceptMessage:
                 first=first,
                 opt_out=stop or (route.opted_out and not start),
                 opt_in=start,
+                consent=noted,
             )
             try:
                 result = await self._store.apply(route.target.key, step)

@@ -1,4 +1,5 @@
-"""A word to the customer, once, ahead of a handoff: that the AI has no answer, or its farewell."""
+"""A word to the customer, once, ahead of a handoff: an apology, a farewell, or that STOP was
+understood."""
 
 from replyd.domain import effects, record, recovery, turn
 from replyd.domain.record import Entry, Outbox
@@ -11,7 +12,7 @@ from replyd.flows.workbench import Turn
 
 
 async def apologise(held: Turn, what: effects.HandOver) -> bool:
-    """An INTENT with a reply's conditions, SEND, and a COMMIT of no messages; false when the
+    """An INTENT with a reply's conditions, or those of a notice, SEND, and a COMMIT of no messages; false when the
     lease was lost. An apology that cannot be sent, or may have been, is not tried again: what
     counts is that people get the messages. Raises as the store does."""
     outbox = _outbox(held, what)
@@ -40,7 +41,7 @@ def _outbox(held: Turn, what: effects.HandOver) -> Outbox:
             "timestamp": record.iso(now),
             "turn_id": turn_id,
         }
-        for text in split_reply(what.farewell or held.bench.apology_text)
+        for text in split_reply(_words(held, what))
     ]
     # Whoever goes on after a crash hands over as it was meant.
     said[-1][effects.ANNOUNCED] = {
@@ -49,4 +50,11 @@ def _outbox(held: Turn, what: effects.HandOver) -> Outbox:
         "summary": what.summary,
         "raise_flag": what.raise_flag,
     }
-    return Outbox(turn_id, "apology", (), tuple(said), now, delivery={})
+    kind = "notice" if what.confirm_stop else "apology"
+    return Outbox(turn_id, kind, (), tuple(said), now, delivery={})
+
+
+def _words(held: Turn, what: effects.HandOver) -> str:
+    if what.confirm_stop:
+        return held.bench.stop_text
+    return what.farewell or held.bench.apology_text

@@ -15,7 +15,8 @@ async def hand_over(held: Turn, what: effects.HandOver) -> Outcome:
     """INTENT(handoff), the effect, COMMIT. Raises as the store and the queue do."""
     if held.pending != what.taken:
         await held.take(what.taken)
-    if (what.apologise or what.farewell) and not await apologise(held, what):
+    says_first = what.apologise or what.farewell or (what.confirm_stop and held.bench.stop_text)
+    if says_first and not await apologise(held, what):
         held.ended("lease_lost", reason=what.reason)
         return Retry()
     outbox = _outbox(held, what, what.maybe_sent)

@@ -1,6 +1,6 @@
-"""INTENT of what goes to the customer: a reply, or an apology."""
+"""INTENT of what goes to the customer: a reply, an apology, or a notice."""
 
-from replyd.domain import steps, turn
+from replyd.domain import consent, steps, turn
 from replyd.domain.record import Outbox
 from replyd.flows.workbench import Turn
 
@@ -12,9 +12,15 @@ async def intend(
     the store does."""
     lease = held.lease
     held.account.turn_id = outbox.turn_id
-    step = steps.intend_reply(
-        lease.token, outbox, lease.expiry(), head=held.head, seq=seq, over=held.unsent
-    )
+    expires_at = lease.expiry()
+    if outbox.kind == "notice":
+        step = consent.intend_notice(
+            lease.token, outbox, expires_at, head=held.head, over=held.unsent
+        )
+    else:
+        step = steps.intend_reply(
+            lease.token, outbox, expires_at, head=held.head, seq=seq, over=held.unsent
+        )
     held.intended = outbox.kind
     result = await held.bench.store.apply(held.key, step)
     answer = turn.after_intent(

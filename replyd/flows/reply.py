@@ -141,7 +141,8 @@ async def _settle(held: Turn, noted: Outbox, sent: Sent) -> Outcome:
         noted = recovery.without_unsent(noted)
     status = record.AI_RESPONSE_SENT if stopped is None else record.REPLY_FAILED
     first = parts[0][1]
-    thread_id = str(first.get("response_id", ""))
+    # A thread that holds more than the customer got must not go on.
+    thread_id = str(first.get("response_id", "")) if stopped is None else ""
     usage = held.usage(counted=0, replied=True, told=first.get(FIXED) == turn.OVER_LIMIT)
     if not await settle(
         held, noted, status=status, thread_id=thread_id, failure=failure, usage=usage

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from replyd.domain import recovery, steps, turn
+from replyd.domain import consent, recovery, steps, turn
 from replyd.domain.expressions import Step
 from replyd.domain.record import Entry, Outbox
 from replyd.errors import Permanent, ReplydError, Temporary
@@ -48,6 +48,7 @@ async def settle(
             failure=failure,
             usage=usage,
             prune=prune if entries else (),
+            prune_consent=consent.surplus(held.conversation.consents),
         )
 
     if not await _until_held(held, outbox, commit):

@@ -79,6 +79,8 @@ class Workbench:
     seen_horizon_ms: int = 15 * 24 * 60 * 60 * 1000
     # What a customer is told when the AI gives up; empty for nothing.
     apology_text: str = ""
+    # What confirms STOP; empty for nothing.
+    stop_text: str = ""
     # Whether message texts may go into the account of a turn, and so into the log.
     bodies: bool = False
 
@@ -230,7 +232,8 @@ class Turn:
     def _known(self) -> Iterator[record.Entry]:
         yield from self.conversation.messages
         for taken in self.taken:
-            yield {"message_id": taken.message.sid, "content": taken.message.body}
+            text = taken.text or prompt.readable(taken.message)
+            yield {"message_id": taken.message.sid, "content": text}
 
     async def take(self, pending: Sequence[Pending]) -> None:
         """Bring the bodies of these messages; raises as the store does."""

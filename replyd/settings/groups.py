@@ -243,6 +243,9 @@ class OptOut(BaseModel):
     """After one of these the AI is silent."""
     start_words: Words = ("START", "UNSTOP")
     """After one of these it answers again."""
+    stop_text: MessageText = ""
+    """What confirms STOP to the customer, once for each; empty for nothing. Not sent where Twilio
+    has answered itself (`OptOutType`). At most 1600 characters, Twilio's limit."""
 
 
 class History(BaseModel):

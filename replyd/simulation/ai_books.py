@@ -1,4 +1,4 @@
-"""The oracle's books on what the AI did beside replying: tools, farewells, and what it cost."""
+"""The oracle's books on what happens beside replies: tools, farewells, notices, and the cost."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -24,6 +24,8 @@ class AiBooks:
         self.tools_run = 0
         self.handed_over = 0
         self._answered: Counter[str] = Counter()
+        # Confirmations of STOP by their turn: how often they were accepted.
+        self._notices: dict[str, int] = {}
 
     def stepped(self, name: str, who: str, step: Step, before: Item, after: Item) -> None:
         """A step that took place."""
@@ -31,6 +33,8 @@ class AiBooks:
             if before.get(r.HANDOFF) is True or r.OPTED_OUT in before:
                 self._broke("P4", name, who, "a tool was armed after people or STOP")
             self._armed.add((name, before[r.PENDING][0]["sid"]))
+        elif step.name == "intend_notice":
+            self._notice_intended(name, who, before, after)
         elif step.name == "commit":
             self._committed(name, who, before, after)
 
@@ -55,6 +59,21 @@ class AiBooks:
             self._broke("P2", name, who, f"{tool} ran twice for {turn}")
         if (name, turn) not in self._armed:
             self._broke("P2", name, who, f"{tool} ran without being written down")
+
+    def _notice_intended(self, name: str, who: str, before: Item, after: Item) -> None:
+        """The confirmation of a STOP is about to be sent."""
+        if r.OPTED_OUT not in before:
+            self._broke("P4", name, who, "STOP is confirmed to somebody who has not said it")
+        self._notices.setdefault(after[r.OUTBOX]["turn_id"], 0)
+
+    def notice_sent(self, name: str, who: str, turn: str) -> None:
+        """The channel took the confirmation of a STOP."""
+        if turn not in self._notices:
+            self._broke("P4", name, who, "STOP is confirmed without an INTENT")
+            return
+        self._notices[turn] += 1
+        if self._notices[turn] > 1:
+            self._broke("P2", name, who, "a STOP was confirmed twice")
 
     def balance(self, items: Mapping[str, Item]) -> None:
         """At the end: nothing that is in the history is missing from the account."""

@@ -12,7 +12,7 @@ from replyd.domain.turn import UNDELIVERED
 from replyd.simulation.ai_books import AiBooks
 from replyd.simulation.failures import Failures
 from replyd.simulation.table import Item
-from replyd.simulation.vendors import Accepted, Said, is_farewell, said
+from replyd.simulation.vendors import STOP_NOTICE, Accepted, Said, is_farewell, said
 
 _HOLDERS_STEPS = frozenset({
     "renew", "intend_reply", "intend_handoff", "arm", "arm_tool", "note_tool", "commit",
@@ -209,15 +209,24 @@ class Ledger:
 
     def accepted(self, effect: Accepted, item: Item | None) -> None:
         """The channel took a part; `item` is the conversation's item at that instant."""
-        name, who = effect.conversation, effect.who
         self.failures.sent(effect)
-        if is_farewell(effect.part.text):
-            self._apologised(effect)
-            return
         words = said(effect.part.text)
         if words is None:
-            self.broke("P2", name, who, "sent a text that no model gave")
-            return
+            self._no_reply(effect)
+        else:
+            self._replied(effect, words, item)
+
+    def _no_reply(self, effect: Accepted) -> None:
+        text = effect.part.text
+        if text == STOP_NOTICE:
+            self.ai.notice_sent(effect.conversation, effect.who, effect.turn_id)
+        elif is_farewell(text):
+            self._apologised(effect)
+        else:
+            self.broke("P2", effect.conversation, effect.who, "sent a text that no model gave")
+
+    def _replied(self, effect: Accepted, words: Said, item: Item | None) -> None:
+        name, who = effect.conversation, effect.who
         label = f"r{words.answer} part {words.part}"
         if effect.part.text in self.texts:
             self.broke("P2", name, who, f"{label} was accepted twice")

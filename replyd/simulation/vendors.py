@@ -17,6 +17,7 @@ BUSINESS = "+447700900100"
 ACCOUNT = "AC" + "0" * 32
 APOLOGY = "sorry, a colleague will answer"
 _FAREWELL = "goodbye, a colleague takes over"
+STOP_NOTICE = "understood, you will hear no more"
 # A tool with effects, and one without.
 BOOK, LOOK = "book", "look"
 
@@ -51,6 +52,11 @@ def said(text: str) -> Said | None:
 def is_farewell(text: str) -> bool:
     """Whether it is a word ahead of a handoff, and no answer."""
     return text in (APOLOGY, _FAREWELL)
+
+
+def opt_out_words(said: str) -> list[str]:
+    """The word behind the number of every message that a run may have."""
+    return [f"q{n} {said}" for n in range(1, 1_000)]
 
 
 class Answers:

@@ -257,3 +257,6 @@ class WiredChannel:
         return await wires.call(
             "channel", lambda: self._phone.sent(sender, recipient, since), "list", "", fate
         )
+
+    async def show_typing(self, message_sid: str, account_sid: str) -> None:
+        pass

@@ -30,9 +30,11 @@ from replyd.simulation.vendors import (
     BUSINESS,
     CUSTOMER_PREFIX,
     LOOK,
+    STOP_NOTICE,
     Accepted,
     Answers,
     Phone,
+    opt_out_words,
 )
 from replyd.simulation.virtual_time import VirtualTimeLoop
 from replyd.simulation.weather import Weather
@@ -69,6 +71,11 @@ SETTINGS = Settings.model_validate(
         "tools": {
             BOOK: {"description": "books", "python": "tools:book", "effects": True},
             LOOK: {"description": "looks", "python": "tools:look"},
+        },
+        "opt_out": {
+            "stop_words": opt_out_words("STOP"),
+            "start_words": opt_out_words("START"),
+            "stop_text": STOP_NOTICE,
         },
         # Customers of the simulation repeat themselves, and write day and night.
         "limits": {"loop_turns": 0, "loop_repeats": 0},

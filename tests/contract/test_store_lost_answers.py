@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from replyd.domain import delivery, steps, tool_steps, turn
+from replyd.domain import consent, delivery, steps, tool_steps, turn
 from replyd.domain import record as r
 from replyd.domain.expressions import Applied, Refused, Step, StepResult
 from replyd.domain.record import Conversation, Outbox, conversation_from
@@ -73,6 +73,11 @@ async def reported(store: ConversationStore) -> None:
 async def apologising(store: ConversationStore) -> None:
     await held(store)
     await applied(store, steps.intend_reply("a", APOLOGY, LATER, head="", seq=None))
+
+
+async def stopped(store: ConversationStore) -> None:
+    await held(store)
+    await applied(store, steps.mark_opt_out(NOW, opted_out=True))
 
 
 async def called(store: ConversationStore) -> None:
@@ -199,6 +204,9 @@ CASES = {
         steps.intend_handoff("a", replace(HANDOFF, delivery={}), LATER, head="", over=OVER),
         is_handoff_intended,
     ),
+    "intend_notice": Case(
+        stopped, consent.intend_notice("a", outbox(), LATER, head=message(1).sid), is_intended
+    ),
     "arm": Case(intended, steps.arm("a", "t-1", 1, LATER, accepted={0: "SM0"}), is_armed),
     "arm_tool, the first": Case(held, arm_tool("book"), is_tool_armed),
     "arm_tool": Case(called, arm_tool("book", first=False), is_tool_armed),
@@ -239,11 +247,15 @@ async def test_a_step_sent_twice_holds_once(store: ConversationStore, case: Case
 async def test_every_step_is_among_the_cases() -> None:
     """A step that somebody adds needs a reading too."""
     made = {case.step.name for case in CASES.values()}
+    modules = (steps, delivery, tool_steps, consent)
     builders = {
         name
-        for name, value in {**vars(steps), **vars(delivery), **vars(tool_steps)}.items()
+        for module in modules
+        for name, value in vars(module).items()
         if getattr(value, "__annotations__", {}).get("return") is Step and not name.startswith("_")
     }
+    # With `intend` the other INTENTs are made.
+    builders.remove("intend")
     assert made == builders
 
 
@@ -387,6 +399,8 @@ REFUSED = [
     arm_tool("book", token="b"),
     tool_steps.note_tool("b", "look", DONE),
     tool_steps.note_tool("a", "never", DONE),
+    # Nobody has opted out.
+    consent.intend_notice("a", outbox("t-3"), LATER, head=message(1).sid),
     steps.commit("a", outbox(), (), LATER, status=r.AI_RESPONSE_SENT),
     steps.commit_apology("b", APOLOGY, (), LATER),
     delivery.report_in_outbox("t-1", 1, SENT),

@@ -13,6 +13,7 @@ from replyd.domain.events import (
     ModelAnswered,
     ModelAsked,
     PartSent,
+    ToolRan,
     TurnClaimed,
     TurnEnded,
 )
@@ -179,6 +180,70 @@ def test_a_handed_over_message_ends_with_the_reason() -> None:
     )
     assert path(only(journeys)) == "accepted window claimed handed_over"
     assert step(only(journeys), "handed_over")["reason"] == "requested"
+    assert journeys.totals() == {"accepted": 1, "turns": 1, "replies": 0, "handed_over": 1}
+
+
+def test_a_tool_is_part_of_the_models_step_and_no_restart() -> None:
+    journey = only(
+        after(
+            accepted("A", 1_000, 3_000),
+            claimed("A", at=3_010),
+            ModelAsked(KEY, ("A",), 3_020),
+            answered("A", at=3_820),
+            ToolRan(KEY, ("A",), "order_status", "done", 5, 3_830),
+            ModelAsked(KEY, ("A",), 3_840),
+        )
+    )
+    model = step(journey, "model")
+    assert model["tools"] == [{"name": "order_status", "outcome": "done"}]
+    assert (model["state"], model["at"], journey["restarts"]) == ("active", 3_020, 0)
+
+
+def test_the_models_step_counts_every_round() -> None:
+    journeys = after(
+        accepted("A", 1_000, 3_000),
+        claimed("A", at=3_010),
+        ModelAsked(KEY, ("A",), 3_020),
+        answered("A", at=3_820),
+        ToolRan(KEY, ("A",), "order_status", "failed", 5, 3_830),
+        ModelAsked(KEY, ("A",), 3_840),
+        answered("A", at=4_640),
+    )
+    model = step(only(journeys), "model")
+    assert (model["duration_ms"], model["input_tokens"], model["output_tokens"]) == (1600, 824, 114)
+
+
+def test_newer_messages_make_the_model_forget_its_tools() -> None:
+    journey = only(
+        after(
+            accepted("A", 1_000, 3_000),
+            claimed("A", at=3_010),
+            ModelAsked(KEY, ("A",), 3_020),
+            answered("A", at=3_820),
+            ToolRan(KEY, ("A",), "order_status", "done", 5, 3_830),
+            ModelAsked(KEY, ("A",), 3_840),
+            accepted("B", 3_900, 5_900),
+            answered("A", at=4_640),
+            ModelAsked(KEY, ("A", "B"), 4_650),
+            answered("A", "B", at=5_450),
+        )
+    )
+    model = step(journey, "model")
+    assert "tools" not in model
+    assert (journey["restarts"], model["duration_ms"]) == (1, 800)
+
+
+def test_an_ai_that_hands_over_says_goodbye_first() -> None:
+    journeys = after(
+        accepted("A", 1_000, 3_000),
+        claimed("A", at=3_010),
+        ModelAsked(KEY, ("A",), 3_020),
+        answered("A", at=3_820),
+        part(1, 1, "A", at=3_900),
+        ended("handed_over", "A", at=4_000, reason="ai_handed_over"),
+    )
+    assert path(only(journeys)) == "accepted window claimed model sent handed_over"
+    assert only(journeys)["state"] == "handed_over"
     assert journeys.totals() == {"accepted": 1, "turns": 1, "replies": 0, "handed_over": 1}
 
 

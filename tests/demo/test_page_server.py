@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse, ClientSession
 
+from replyd.demo import samples
 from replyd.demo.page_server import PageServer
 
 
@@ -93,6 +94,12 @@ async def test_the_page_comes_with_strict_headers(
     assert " style=" not in text
     assert "<style" not in text
     assert 'src="http' not in text
+
+
+async def test_the_picture_that_customers_send_can_be_shown(client: ClientSession) -> None:
+    async with client.get("/picture.png") as response:
+        assert response.headers["Content-Type"] == "image/png"
+        assert await response.read() == samples.picture()
 
 
 async def test_unknown_paths_and_methods(client: ClientSession) -> None:

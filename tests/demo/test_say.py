@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
 from replyd.demo.openai_double import OpenAIDouble
@@ -51,8 +52,12 @@ async def test_a_burst_gets_one_reply_and_one_turn() -> None:
 async def test_with_a_key_it_asks_openai() -> None:
     async with OpenAIDouble(api_key="sk-test", replies=str.upper) as openai:
         lines, record = await say(OPENAI_API_KEY="sk-test", OPENAI_BASE_URL=openai.api_url)
-    answer = "\n".join(TEXTS).upper()
-    assert "\n".join(lines[2:]) == f"Mill Lane Bakery: {answer}"
+    name, _, answer = "\n".join(lines[2:]).partition(": ")
+    assert name == "Mill Lane Bakery"
+    # Each message of a burst comes with its time.
+    asked = "\n".join(rf"\[\d\d:\d\d:\d\d\] {re.escape(text.upper())}" for text in TEXTS)
+    assert re.fullmatch(asked, answer)
     assert_one_turn(record, answer)
-    assert len(openai.requests) == 1
-    assert "On Sundays we are open" in openai.requests[0]["instructions"]
+    (request,) = openai.requests
+    assert "On Sundays we are open" in request["instructions"]
+    assert {tool["name"] for tool in request["tools"]} == {"order_status", "hand_over"}

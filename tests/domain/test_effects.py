@@ -116,7 +116,7 @@ def test_an_apology_under_way_is_only_settled(changes: dict[str, Any]) -> None:
     assert answer == effects.FinishApology(outbox)
 
 
-@pytest.mark.parametrize("kind", ["", "notice", "a kind of a later version", "REPLY"])
+@pytest.mark.parametrize("kind", ["", "riddle", "a kind of a later version", "REPLY"])
 @pytest.mark.parametrize("changes", WISHES)
 def test_what_an_outbox_is_for_may_be_unknown(kind: str, changes: dict[str, Any]) -> None:
     """It may have been sent, and nobody here knows how to look for it."""

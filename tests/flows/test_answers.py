@@ -214,7 +214,6 @@ async def test_a_part_that_arrived_is_nothing_to_talk_about() -> None:
     assert world.model.requests[1].history[-1] == Line("assistant", "You said: message 1")
 
 
-@pytest.mark.xfail(strict=True, reason="the thread goes on as if all of it had been sent")
 async def test_the_thread_does_not_go_on_from_an_answer_that_was_sent_in_part() -> None:
     world = World()
     world.model.answer = in_turn(f"{'a' * 1500}\n\n{'b' * 1500}", "fine")

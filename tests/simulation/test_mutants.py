@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from replyd.domain import steps, tool_steps
+from replyd.domain import consent, steps, tool_steps
 from replyd.domain.record import Outbox
 from replyd.domain.window import WindowPolicy
 from replyd.simulation.world import World, run
@@ -38,6 +38,8 @@ SHIPPED = [
     tool_steps.arm_tool("t", "book", {}, 0, head="SM1", first=True),
     tool_steps.arm_tool("t", "book", {}, 0, head="SM1", first=False),
     tool_steps.note_tool("t", "book", {}),
+    consent.intend_notice("t", OUTBOX, 0, head="SM1"),
+    consent.intend_notice("t", OUTBOX, 0, head="SM1", over=OUTBOX),
 ]
 
 

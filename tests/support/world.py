@@ -103,6 +103,7 @@ class World:
         moderation: dict[str, Any] | None = None,
         limits: dict[str, Any] | None = None,
         prices: dict[str, dict[str, Any]] | None = None,
+        opt_out: dict[str, Any] | None = None,
     ) -> None:
         """The arguments are settings of these groups. `tools` need no `url` here, and the model
         may call all of them unless `ai` lists others."""
@@ -137,7 +138,7 @@ class World:
                 "moderation": moderation or {},
                 "limits": limits or {},
                 "prices": prices or {},
-                "opt_out": {"stop_words": ["STOP"], "start_words": ["START"]},
+                "opt_out": {"stop_words": ["STOP"], "start_words": ["START"]} | (opt_out or {}),
             }
         )
         specs = tool_specs(self.settings)

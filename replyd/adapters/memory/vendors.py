@@ -49,6 +49,9 @@ class MemoryChannel:
     arrivals: list[float | None] = field(default_factory=list)
     list_failures: list[DependencyError | None] = field(default_factory=list)
     accepted: list[OutboundPart] = field(default_factory=list)
+    # The messages that typing was shown for, and what is raised first instead, in order.
+    typing: list[str] = field(default_factory=list)
+    typing_failures: list[DependencyError] = field(default_factory=list)
     accounts: tuple[str, ...] = ("AC" + "0" * 32,)
     clock: Clock = field(default_factory=LoopClock)
     _times: list[int] = field(default_factory=list)
@@ -102,6 +105,14 @@ class MemoryChannel:
             )
             if (part.account_sid, part.sender, part.recipient) == wanted and at >= _seconds(since)
         ]
+
+    async def show_typing(self, message_sid: str, account_sid: str) -> None:
+        await asyncio.sleep(self.seconds)
+        if self.typing_failures:
+            raise self.typing_failures.pop(0)
+        if not self.knows_account(account_sid):
+            raise Permanent("memory", "there is no such account")
+        self.typing.append(message_sid)
 
     def _accept(self, part: OutboundPart) -> str:
         self.accepted.append(part)

@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from replyd.adapters.twilio import failures, inbound, listing, signature
 from replyd.adapters.twilio.exchange import Exchange
+from replyd.adapters.twilio.typing import TypingIndicators
 from replyd.domain.messages import InboundMessage, OutboundPart, Params, SentMessage
 from replyd.errors import Ambiguous, Busy, DependencyDown, DependencyError, Temporary
 from replyd.ports import SignedRequest
@@ -48,6 +49,7 @@ class TwilioChannel:
         self._accounts = {sid: tuple(filter(None, tokens)) for sid, tokens in accounts.items()}
         self._origins = signature.origins(public_url.rstrip("/"))
         self._exchange = Exchange(session, self._accounts, base_url)
+        self._typing = TypingIndicators(session, self._accounts, base_url)
         self._timeout = timeout_seconds
         self._sleep = sleep
 
@@ -90,6 +92,10 @@ class TwilioChannel:
         retrying = self._retrying(_is_soon_over, deadline)
         read = partial(retrying, self._read, account_sid, deadline)
         return await listing.read_since(read, account_sid, sender, recipient, since)
+
+    async def show_typing(self, message_sid: str, account_sid: str) -> None:
+        """Not retried. Raises Temporary, Busy, DependencyDown or Permanent, never Ambiguous."""
+        await self._typing.show(message_sid, account_sid, self._deadline())
 
     async def check_account(self, account_sid: str) -> None:
         """Read the account, https://www.twilio.com/docs/iam/api/account, and a page of its

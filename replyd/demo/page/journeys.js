@@ -17,7 +17,7 @@ const STATES = {
   handed_over: "With people", failed: "Failed", dropped: "Dropped",
 };
 const REASONS = {
-  requested: "A person took over", ai_handed_over: "The AI handed over",
+  requested: "With a person", ai_handed_over: "The AI handed over",
   over_limit: "Limit reached", loop: "Perhaps a loop", moderation: "Flagged", opted_out: "Opted out", failed: "Attempts used up",
   ambiguous: "Send uncertain", too_old: "Waited too long", unknown_sender: "Unknown sender",
   lease_lost: "Another worker has it", drain: "replyd is stopping",
@@ -169,7 +169,7 @@ export function renderQueue(root, items, nameOf) {
     setKind($(".kind", row), item.kind);
     setText($("time", row), clockTime(item.at));
     const summary = $(".summary", row);
-    setText(summary, item.summary);
+    setText(summary, item.summary?.replace(/\n+/g, "\n"));
     summary.hidden = !item.summary;
     setAttr(row, "title", `${item.from} · ${item.conversation_id}`);
   });

@@ -1,0 +1,41 @@
+"""The customer sees that an answer is being written."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from replyd.domain.address import WHATSAPP_PREFIX
+from replyd.errors import DependencyError, Permanent
+from replyd.flows.workbench import Turn
+
+# WhatsApp ends an indicator after 25 seconds.
+REPEAT_SECONDS = 20.0
+
+
+@asynccontextmanager
+async def typing_indicator(held: Turn, *, enabled: bool) -> AsyncIterator[None]:
+    """Shown while the block runs, on the newest message of the turn, where `enabled` and the
+    customer is on WhatsApp. Never waited for. A failure is counted and changes nothing else; one
+    that is final is the last."""
+    if not (enabled and held.taken and held.taken[-1].message.sender.startswith(WHATSAPP_PREFIX)):
+        yield
+        return
+    task = asyncio.create_task(_keep_showing(held))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _keep_showing(held: Turn) -> None:
+    message = held.taken[-1].message
+    while True:
+        try:
+            await held.bench.channel.show_typing(message.sid, message.account_sid)
+        except DependencyError as error:
+            held.bench.failed("typing", error)
+            if isinstance(error, Permanent):
+                return
+        await asyncio.sleep(REPEAT_SECONDS)
