@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from replyd.domain.catch_up import Inbox
 from replyd.domain.events import Event
 from replyd.domain.expressions import Step, StepResult
 from replyd.domain.messages import (
@@ -257,6 +258,14 @@ class Channel(Protocol):
         it never can be. Reading changes nothing and may be repeated."""
         ...
 
+    async def received_since(self, account_sid: str, since: int, until: int) -> Inbox:
+        """What the vendor took from customers from `since` up to `until` (epoch ms, to the
+        second), as far as its list tells it.
+
+        Raises Temporary, Busy or DependencyDown when it cannot be read for now, Permanent when
+        it never can be. Reading changes nothing and may be repeated."""
+        ...
+
     async def show_typing(self, message_sid: str, account_sid: str) -> None:
         """Mark a customer's message, and those before it, as read, and show that an answer is
         being written: until it comes, or for 25 seconds, WhatsApp's limit.
@@ -393,3 +402,14 @@ class DeadLetterQueues(Protocol):
         ...
 
     async def purge(self, queue: DeadQueue) -> None: ...
+
+
+# --- secrets -----------------------------------------------------------------------------------
+
+
+class Secrets(Protocol):
+    async def get(self, name: str) -> str:
+        """The text of a secret, by its name or ARN. Raises Temporary, Busy or DependencyDown when
+        it cannot be read for now, Permanent, with a reason that follows the secret's name, for one
+        that is missing, that we may not read or that is no text. Nothing is changed."""
+        ...

@@ -12,6 +12,7 @@ from replyd.domain.routing import OptOutWords, UnknownSenderPolicy
 from replyd.flows.accept_message import AcceptMessage
 from replyd.flows.answer_conversation import AnswerConversation
 from replyd.flows.contents import ContentReader
+from replyd.flows.send_pace import PacedChannel, PacePolicy, SendPace
 from replyd.flows.tell_people import TellPeople
 from replyd.flows.track_delivery import TrackDelivery
 from replyd.flows.workbench import Moderation, Workbench
@@ -75,6 +76,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
     window, policy = policies(settings)
     codec = body_codec(settings)
     contents = _contents(settings, parts, telemetry)
+    pace = SendPace(parts.clock, _pace_policy(settings))
     answer = AnswerConversation(
         Workbench(
             store=parts.store,
@@ -127,7 +129,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
     accept = AcceptMessage(
         store=parts.store,
         wakeups=parts.wakeups,
-        channel=parts.channel,
+        channel=PacedChannel(parts.channel, pace),
         clock=parts.clock,
         telemetry=telemetry,
         buffer=local,
@@ -169,6 +171,16 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
         frozenset(settings.delivery.record),
     )
     return Daemon(accept, answer, track, buffer, consumers, progress)
+
+
+def _pace_policy(settings: Settings) -> PacePolicy:
+    sending = settings.sending
+    return PacePolicy(
+        per_second=sending.messages_per_second,
+        burst=sending.burst,
+        conversation_seconds=sending.per_conversation_seconds,
+        instances=sending.instances,
+    )
 
 
 def _contents(settings: Settings, parts: Parts, telemetry: Telemetry) -> ContentReader | None:

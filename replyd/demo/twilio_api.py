@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+import math
 import secrets
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,17 +18,22 @@ from aiohttp import web
 from replyd.demo import twilio_wire as wire
 from replyd.demo.loopback import Fault, LoopbackServer, drop
 from replyd.demo.twilio_media import MediaStore
+from replyd.domain.pacing import Bucket
 
 PREFIX = "whatsapp:"
 _DAYS = ("DateSent", "DateSent>", "DateSent<")
 
 
 class TwilioApi(LoopbackServer):
-    """Accounts and Messages. Every public attribute may be changed while it runs.
+    """Accounts, Messages and typing indicators. Every public attribute may be changed while it runs.
 
     `senders`: the account's numbers; `opted_out`: recipients that are refused with 21610;
     `delay`: seconds before the answer to a send that was accepted; `media`: files of messages,
-    and the content network that has them, an origin of its own."""
+    and the content network that has them, an origin of its own.
+
+    `per_second`: messages that one sender may send a second, None for any number, and `burst` at
+    once; more are refused with 429, code 20429. `typing`: the SID of the message that each
+    indicator was asked for; `typing_faults`: statuses of the next ones, instead."""
 
     def __init__(self, account_sid: str, auth_token: str, business: str) -> None:
         super().__init__()
@@ -38,6 +44,11 @@ class TwilioApi(LoopbackServer):
         self.opted_out: set[str] = set()
         self.delay = 0.0
         self.media = MediaStore()
+        self.per_second: float | None = None
+        self.burst = 1
+        self.typing: list[str] = []
+        self.typing_faults: deque[int] = deque()
+        self._sending: dict[str, Bucket] = {}
         self._created = datetime.now(UTC)
         self._resources: dict[str, dict[str, Any]] = {}
         self._list_faults: deque[Fault] = deque()
@@ -50,6 +61,7 @@ class TwilioApi(LoopbackServer):
             web.get(accounts + "/{account}/Messages.json", self._list_messages),
             web.get(accounts + "/{account}/Messages/{sid}.json", self._get_message),
             web.get(accounts + "/{account}/Messages/{sid}/Media/{media}", self._get_media),
+            web.post("/v2/Indicators/Typing.json", self._show_typing),
         ]
 
     async def start(self, port: int = 0) -> None:
@@ -88,6 +100,8 @@ class TwilioApi(LoopbackServer):
         if fault is None or fault.accept:
             if code := self._refusal(form):
                 return wire.error(400, code)
+            if wait := self._too_fast(form.get("From", "")):
+                return wire.error(429, 20429, headers={"Retry-After": str(math.ceil(wait))})
             resource = self._accept(form)
             # After the work, so that a client that gives up meets an accepted message.
             if self.delay:
@@ -97,6 +111,23 @@ class TwilioApi(LoopbackServer):
         if fault.status == 0:
             return drop(request)
         return wire.error(fault.status, int(fault.code), headers=fault.headers)
+
+    async def _show_typing(self, request: web.Request) -> web.Response:
+        """POST /v2/Indicators/Typing.json, which Twilio has on messaging.twilio.com:
+        https://www.twilio.com/docs/whatsapp/api/typing-indicators-resource"""
+        if not self._authenticated(request):
+            return _unauthorized()
+        form = dict(parse_qsl(await request.text(), keep_blank_values=True))
+        if self.typing_faults:
+            status = self.typing_faults.popleft()
+            return wire.error(status, {429: 20429, 503: 20503}.get(status, 20001))
+        resource = self._resources.get(form.get("messageId", ""))
+        if form.get("channel") != "whatsapp":
+            return wire.error(400, 20001)
+        if resource is None or resource["direction"] != "inbound":
+            return wire.error(404, 20404)
+        self.typing.append(form["messageId"])
+        return web.json_response({"success": True})
 
     async def _get_message(self, request: web.Request) -> web.Response:
         """GET /Messages/{Sid}, fetch a Message:
@@ -161,8 +192,18 @@ class TwilioApi(LoopbackServer):
         return (
             scheme.lower() == "basic"
             and hmac.compare_digest(given, wanted)
-            and request.match_info["account"] == self.account_sid
+            and request.match_info.get("account", self.account_sid) == self.account_sid
         )
+
+    def _too_fast(self, sender: str) -> float:
+        """Seconds until the sender may send, or 0 for now, which counts."""
+        if self.per_second is None:
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        bucket = self._sending.get(sender) or Bucket(self.burst, self.per_second, self.burst)
+        if not (wait := bucket.wait(1, now)):
+            self._sending[sender] = bucket.take(1, now)
+        return wait
 
     def _refusal(self, form: Mapping[str, str]) -> int:
         """The code that Twilio refuses the form with, or 0."""

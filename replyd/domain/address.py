@@ -23,6 +23,17 @@ def is_address(text: str) -> bool:
     return _ADDRESS.fullmatch(bare(text)) is not None
 
 
+def is_number(name: str) -> bool:
+    """Whether a bare address is a telephone number, and no business-scoped id."""
+    return name.removeprefix("+").isdecimal()
+
+
+def names_of(sender: str, external_id: str) -> tuple[str, ...]:
+    """The bare addresses that a message shows of its sender, the one that it came from ahead."""
+    names = (bare(sender), bare(external_id))
+    return tuple(dict.fromkeys(name for name in names if name and is_address(name)))
+
+
 def masked(address: str) -> str:
     """An address that may go to a log: enough to recognise one's own, too little to dial.
 

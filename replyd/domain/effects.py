@@ -22,8 +22,8 @@ from replyd.domain.turn import (
 )
 from replyd.domain.usage import Usage, as_of
 
-# Kinds of outbox that settle no message: a word to the customer, and the handoff follows.
-AHEAD_OF_HANDOFF = frozenset({"apology", "notice"})
+# Kinds of outbox that settle no message: a word to the customer, and what is pending goes to people.
+AHEAD_OF_HANDOFF = frozenset({"apology", "notice", "person"})
 # In the history entry of a word to the customer ahead of a handoff: which handoff.
 ANNOUNCED = "handoff"
 
@@ -72,8 +72,8 @@ class Recover:
 
 @dataclass(frozen=True, slots=True)
 class FinishApology:
-    """An apology was about to be sent when its worker ended. It may have gone out, and one that
-    did not is no loss: settle it, and look again."""
+    """An apology, a notice or a person's answer was about to be sent when its process ended. It may
+    have gone out, and nobody sends it again: settle it, and look again."""
 
     outbox: Outbox
 

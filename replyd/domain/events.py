@@ -228,6 +228,24 @@ class PoisonReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """A round of CATCH-UP through the list of an account has ended. Of `listed` messages so many
+    were staged for the AI, staged for people because they are `too_old`, `known`, or `failed`; the
+    others are from unknown senders, or the round broke off. `seen_until`: everything before this
+    is dealt with, epoch ms, 0 before the first round that got on."""
+
+    account: str
+    listed: int
+    staged: int
+    known: int
+    too_old: int
+    failed: int
+    seen_until: int
+    duration_ms: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class NoticeSent:
     """The text for unknown senders went out, or failed to (`sent` false)."""
 
@@ -255,4 +273,5 @@ Event = (
     | DependencyFailed
     | PoisonReceived
     | NoticeSent
+    | CaughtUp
 )

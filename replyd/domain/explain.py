@@ -34,6 +34,7 @@ _DOING = {
     "silence": "is recording it without an answer",
     "notice": "is confirming STOP to the customer",
     "apology": "is telling the customer that no answer will come",
+    "person": "is sending a person's answer",
 }
 
 
@@ -126,8 +127,9 @@ def _effect(what: effects.Next, grace_ms: int) -> tuple[str, str, int, str]:
             return "answer", reason, len(taken), clause
         case effects.HandOver() | effects.RepeatHandoff():
             return _handoff(what)
-        case effects.FinishApology():
-            clause = "the apology counts as sent, and people get what is pending"
+        case effects.FinishApology(outbox):
+            said = "a person's answer" if outbox.kind == "person" else "the apology"
+            clause = f"{said} counts as sent, and people get what is pending"
             return "finish_apology", turn.FAILED, 0, clause
         case effects.Recover(outbox, taken):
             parts, known = len(outbox.parts), len(recovery.known_sids(outbox))

@@ -35,6 +35,7 @@ ATTEMPTS = "reply_attempts"
 FAILURE = "reply_failure"
 USAGE = "reply_usage"
 TOOLS = "reply_tools"
+TAKEN_OVER = "reply_taken_over"
 # Which profile answers, where people or the starter say so; both names are settings.
 PROFILE = "ai_profile"
 ASSISTANT_ID = "assistant_id"
@@ -44,6 +45,9 @@ AI_RESPONSE_SENT = "ai_response_sent"
 HANDED_TO_HUMAN = "handed_to_human"
 REPLY_FAILED = "reply_failed"
 REPLY_WITHHELD = "reply_withheld"
+
+# The roles of what goes to the customer: the AI's and people's.
+_OUTBOUND = ("assistant", "human")
 
 Item = Mapping[str, Any]
 Entry = dict[str, Any]
@@ -104,7 +108,7 @@ class Outbox:
     @property
     def parts(self) -> list[tuple[int, Entry]]:
         """The messages that go out, with their place among the entries."""
-        return [(i, e) for i, e in enumerate(self.entries) if e.get("role") == "assistant"]
+        return [(i, e) for i, e in enumerate(self.entries) if e.get("role") in _OUTBOUND]
 
     def as_attribute(self) -> dict[str, Any]:
         return {

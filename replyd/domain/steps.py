@@ -45,6 +45,11 @@ def holds(token: str) -> Condition:
     return Compare((r.LEASE, "token"), "=", token)
 
 
+def is_free(now: int, skew_ms: int) -> Condition:
+    """Nobody has a lease, or one that no number ends: nothing waits for a stuck lock."""
+    return Not(Compare((r.LEASE, "expires_at"), ">=", now - skew_ms))
+
+
 def is_about(turn_id: str) -> Condition:
     """The outbox is this turn's."""
     return Compare((r.OUTBOX, "turn_id"), "=", turn_id)
@@ -112,8 +117,6 @@ def claim(
 ) -> Step:
     """Take the conversation for one turn. Not on the flag: what the flag silences still has to
     reach people."""
-    # Also when there is no lease, or one that no number ends: nothing waits for a stuck lock.
-    free = Not(Compare((r.LEASE, "expires_at"), ">=", now - skew_ms))
     closed = AnyOf(
         (
             Compare((r.LAST_AT,), "<=", now - window.quiet_ms),
@@ -127,7 +130,7 @@ def claim(
     lease = {"owner": owner, "token": token, "expires_at": now + lease_ms}
     return Step(
         "claim",
-        All((free, UNFINISHED, closed)),
+        All((is_free(now, skew_ms), UNFINISHED, closed)),
         (Set((r.LEASE,), lease), Add((r.ATTEMPTS,), 1)),
         returns="item",
     )
@@ -277,7 +280,7 @@ def commit(
     if prune_consent:
         actions.append(DropHead((r.CONSENT,), prune_consent))
     actions += [Remove((r.SEEN, sid)) for sid in prune]
-    return Step("commit", _ours_as_seen(token, outbox), tuple(actions))
+    return Step("commit", ours_as_seen(token, outbox), tuple(actions))
 
 
 def commit_apology(
@@ -291,10 +294,11 @@ def commit_apology(
         Set((r.LEASE, "expires_at"), expires_at),
         Remove((r.OUTBOX,)),
     ]
-    return Step("commit_apology", _ours_as_seen(token, outbox), tuple(actions))
+    return Step("commit_apology", ours_as_seen(token, outbox), tuple(actions))
 
 
-def _ours_as_seen(token: str, outbox: r.Outbox) -> Condition:
+def ours_as_seen(token: str, outbox: r.Outbox) -> Condition:
+    """The lease and the outbox are ours, and callbacks have written no more than we know."""
     as_seen = Compare((r.OUTBOX, "delivery"), "=", dict(outbox.delivery or {}))
     return All((holds(token), is_about(outbox.turn_id), as_seen))
 

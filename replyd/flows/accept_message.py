@@ -13,7 +13,7 @@ from replyd.domain.routing import OptOutWords, Route, UnknownSenderPolicy
 from replyd.domain.wakeup import BodyCodec
 from replyd.domain.window import WindowPolicy, delay_seconds
 from replyd.errors import Permanent, ReplydError, Temporary
-from replyd.flows.lookup import CachedLookup
+from replyd.flows.find_conversation import FindConversation
 from replyd.ports import Channel, Clock, ConversationStore, LocalBuffer, Telemetry, WakeupQueue
 
 # A side item outlives every wake-up that can still ask for it.
@@ -44,7 +44,7 @@ class AcceptMessage:
         """`prepare`: called with each message that the AI is about to answer, for what takes time
         and can be done while its window is open."""
         self._store = store
-        self._lookup = CachedLookup(store, clock, lookup_cache_seconds)
+        self._find = FindConversation(store, clock, telemetry, lookup_cache_seconds)
         self._wakeups = wakeups
         self._channel = channel
         self._clock = clock
@@ -59,18 +59,17 @@ class AcceptMessage:
 
     async def __call__(self, message: InboundMessage) -> None:
         for _ in range(2):
-            candidates = await self._lookup(message.customer, message.sid)
-            route = routing.choose(candidates, message.business)
-            route = route or await self._unknown_sender(message)
+            route = await self._find(message) or await self._unknown_sender(message)
             if route is None:
                 break
             match await self._stage(message, route):
                 case turn.Staged() as staged:
-                    return await self._wake(message, route, staged)
+                    await self._wake(message, route, staged)
+                    return await self._find.remember(message)
                 case turn.AlreadySettled():
                     return self._drop(message, "already_settled")
             # The item went away between lookup and STAGE: look once more.
-            self._lookup.forget(message.customer)
+            self._find.forget(message)
         return self._drop(message, "unknown_sender")
 
     async def _stage(
@@ -105,9 +104,9 @@ class AcceptMessage:
             first = not first
         else:
             raise Permanent("dynamodb", "the record refuses a message in both forms of STAGE")
-        self._lookup.staged(message.customer, route.target.key)
+        self._find.staged(message, route.target.key)
         if stop or start:
-            self._lookup.forget(message.customer)
+            self._find.forget(message)
             for sibling in route.siblings:
                 mark = steps.mark_opt_out(now, opted_out=stop)
                 await self._store.apply(sibling.key, mark)
@@ -178,7 +177,7 @@ class AcceptMessage:
         key = self._new_key(message.customer, conversation_id)
         attributes = routing.new_conversation(message, conversation_id, self._clock.now())
         await self._store.create(key, attributes)
-        self._lookup.forget(message.customer)
+        self._find.forget(message)
         target = Candidate(
             key=key,
             conversation_id=conversation_id,

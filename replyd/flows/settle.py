@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from replyd.domain import consent, recovery, steps, turn
+from replyd.domain import consent, person_steps, recovery, steps, turn
 from replyd.domain.expressions import Step
 from replyd.domain.record import Entry, Outbox
 from replyd.errors import Permanent, ReplydError, Temporary
@@ -72,6 +72,17 @@ async def settle_apology(held: Turn, outbox: Outbox) -> bool:
         held.conversation, outbox=None, last_turn=outbox.turn_id, messages=said
     )
     return True
+
+
+async def settle_person(held: Turn, outbox: Outbox) -> bool:
+    """As `settle`, for a person's answer: it settles no message, and the lease goes."""
+
+    def commit(seen: Outbox, entries: tuple[Entry, ...]) -> Step:
+        return person_steps.commit_person(
+            held.lease.token, seen, entries, held.bench.clock.now()
+        )
+
+    return await _until_held(held, outbox, commit)
 
 
 async def _until_held(held: Turn, outbox: Outbox, commit: _Commit) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from replyd.domain.address import WHATSAPP_PREFIX
 from replyd.errors import DependencyError, Permanent
@@ -25,8 +25,7 @@ async def typing_indicator(held: Turn, *, enabled: bool) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait((task,))
 
 
 async def _keep_showing(held: Turn) -> None:

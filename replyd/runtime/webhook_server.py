@@ -1,6 +1,6 @@
 """The public HTTP server: Twilio's webhooks, and nothing else.
 
-What a stranger sends is neither echoed nor logged, and costs at most one signature check.
+What a stranger sends is neither echoed nor logged, and costs at most two signature checks.
 """
 
 import asyncio
@@ -53,7 +53,8 @@ class Refusal(Exception):
 
 class WebhookServer:
     """`accept` makes a message durable or raises; `track` takes the parameters of a status
-    callback and its query. Ports of 0 take a free one; `port` tells which. `sockets`: listening
+    callback and its query. `refresh`: looks for other tokens of an account, and tells whether there
+    are any; bounded in time and number, raises when none are known. Ports of 0 take a free one; `port` tells which. `sockets`: listening
     ones to serve on, instead of host and port; whoever made them keeps them open."""
 
     def __init__(
@@ -64,6 +65,7 @@ class WebhookServer:
         track: Callable[[Params, Params], Awaitable[None]],
         telemetry: Telemetry,
         observe_ack: Callable[[float], None],
+        refresh: Callable[[str], Awaitable[bool]] | None = None,
         host: str,
         port: int,
         max_inflight: int,
@@ -78,6 +80,7 @@ class WebhookServer:
         self._track = track
         self._telemetry = telemetry
         self._observe_ack = observe_ack
+        self._refresh = refresh
         self._listening = Listening(host, port, sockets, reuse_port=reuse_port)
         # The next process gets the connections that we do not take any more.
         self.outlived = bool(sockets)
@@ -221,9 +224,17 @@ class WebhookServer:
             signature=signature,
             signature_settings=request.headers.get("X-Twilio-Webhooks-Signature-Settings", ""),
         )
-        if not self._channel.is_authentic(signed):
+        if not (self._channel.is_authentic(signed) or await self._fits_newer(signed, account_sid)):
             raise Refusal(HTTPStatus.FORBIDDEN, "bad_signature")
         return _grouped(fields)
+
+    async def _fits_newer(self, signed: SignedRequest, account_sid: str) -> bool:
+        """Whether the account's token was replaced, and this was signed with the new one."""
+        try:
+            found = self._refresh is not None and await self._refresh(account_sid)
+        except ReplydError:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "not_durable") from None
+        return found and self._channel.is_authentic(signed)
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         too_large = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large")

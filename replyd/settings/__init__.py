@@ -20,6 +20,7 @@ from replyd.settings.limits import Limits, Price
 from replyd.settings.loader import DEFAULT_PATH, load
 from replyd.settings.media import Media, Moderation, Voice
 from replyd.settings.model import Settings
+from replyd.settings.sending import Sending
 from replyd.settings.tools import Tool
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Price",
     "Profile",
     "Queues",
+    "Sending",
     "Server",
     "Settings",
     "Tool",

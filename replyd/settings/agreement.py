@@ -17,6 +17,7 @@ LONGEST_WAIT = 900
 SHORTEST_LEASE = 20
 # SQS: a message is kept for at most 14 days.
 LONGEST_RETENTION_DAYS = 14
+_DAY_SECONDS = 24 * 60 * 60
 
 _ANY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound
 
@@ -27,6 +28,7 @@ def disagreements(settings: Settings) -> list[Disagreement]:
         *_turn(settings),
         *_queues(settings),
         *_others(settings),
+        *_catch_up(settings),
         *ai_agreement.disagreements(settings),
     ]
 
@@ -126,4 +128,30 @@ def _others(s: Settings) -> Iterator[Disagreement]:
             f"history.seen_days ({s.history.seen_days}) must be more than "
             f"{LONGEST_RETENTION_DAYS}: SQS can keep a message that long, and one that is "
             "forgotten by then would be answered twice",
+        )
+
+
+def _catch_up(s: Settings) -> Iterator[Disagreement]:
+    oldest, back, give_up = (
+        s.catchup.max_age_seconds,
+        s.catchup.look_back_seconds,
+        s.turn.give_up_after_seconds,
+    )
+    if back >= s.history.seen_days * _DAY_SECONDS:
+        yield Disagreement(
+            ("catchup.look_back_seconds", "history.seen_days"),
+            f"catchup.look_back_seconds ({back:g}) must be shorter than history.seen_days "
+            f"({s.history.seen_days}): messages whose SIDs are forgotten would be answered twice",
+        )
+    if oldest > back:
+        yield Disagreement(
+            ("catchup.max_age_seconds", "catchup.look_back_seconds"),
+            f"catchup.max_age_seconds ({oldest:g}) must not be longer than "
+            f"catchup.look_back_seconds ({back:g}): what is not looked at is not answered",
+        )
+    if oldest < give_up:
+        yield Disagreement(
+            ("catchup.max_age_seconds", "turn.give_up_after_seconds"),
+            f"catchup.max_age_seconds ({oldest:g}) must not be shorter than "
+            f"turn.give_up_after_seconds ({give_up:g}): people get what waits longer than that",
         )

@@ -4,6 +4,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from replyd.settings.agreement import disagreements
 from replyd.settings.ai import Ai
+from replyd.settings.catch_up import CatchUp
 from replyd.settings.groups import (
     Aws,
     Conversations,
@@ -22,6 +23,7 @@ from replyd.settings.groups import (
 from replyd.settings.kinds import FROZEN, Name, ToolName
 from replyd.settings.limits import Limits, Price
 from replyd.settings.media import Media, Moderation, Voice
+from replyd.settings.sending import Sending
 from replyd.settings.tools import EXAMPLES, Tool
 
 _EXAMPLE_PRICE = {"input": 0.5, "cached_input": 0.05, "output": 4}
@@ -49,9 +51,11 @@ class Settings(BaseModel):
         description="The figures below are an example and no official prices.",
     )
     twilio: Twilio = Twilio()
+    sending: Sending = Sending()
     turn: Turn = Turn()
     unknown_sender: UnknownSender = UnknownSender()
     opt_out: OptOut = OptOut()
+    catchup: CatchUp = CatchUp()
     history: History = History()
     delivery: Delivery = Delivery()
     logging: Logging = Logging()

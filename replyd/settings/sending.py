@@ -25,8 +25,8 @@ class Sending(BaseModel):
     to WhatsApp."""
     instances: Count = 1
     """How many processes send from the same numbers: each takes its part of `messages_per_second`
-    and `burst`. With a number that grows and shrinks, the largest. A part that one of them does not
-    use is not there for the others."""
+    and `burst`. Where processes come and go, the largest count. What one of them does not use the
+    others do not get."""
     typing: bool = False
     """Whether the customer's messages are marked as read and the customer sees that an answer is
     being written, while the model works. WhatsApp only. Twilio calls it a public beta, and not fit

@@ -53,7 +53,8 @@ REASONS: Final = DEPENDENCIES | {
 }  # fmt: skip
 OPERATIONS: Final = frozenset({
     "receive", "adopt", "claim", "renew", "turn", "model", "arm", "send", "list", "apology",
-    "commit", "delete", "hide", "roll_over", "report", "tool", "arm_tool", "note_tool", "content",
+    "commit", "delete", "hide", "roll_over", "report", "alias", "tool", "arm_tool", "note_tool",
+    "content",
 })  # fmt: skip
 TOOL_OUTCOMES: Final = frozenset({"done", "refused", "failed", "unknown", "repeated"})
 FILES: Final = frozenset({"audio", "image", "document"})

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -17,6 +18,7 @@ from aiohttp.test_utils import TestServer, unused_port
 
 from replyd.adapters.tools import Endpoint, HttpTool, PythonTool, Tool, Tools, check_schema
 from replyd.adapters.tools.box import CUT, MAX_RESULT
+from replyd.adapters.tools.python import MAX_THREADS
 from replyd.adapters.tools.schema import MAX_ARGUMENT_BYTES, MAX_DEPTH, read_arguments
 from replyd.domain.tools import HAND_OVER, ToolSpec
 from replyd.errors import Ambiguous, Busy, ConfigError, DependencyError, Permanent, Temporary
@@ -398,7 +400,7 @@ async def test_an_async_function_is_called_by_name() -> None:
 
 
 async def test_a_function_that_is_not_async_runs_in_a_thread() -> None:
-    assert await python_box("thread").run("any", {}, CALL) != threading.current_thread().name
+    assert await python_box("thread").run("any", {}, CALL) == "tools"
 
 
 async def test_a_function_that_hides_that_it_is_async_is_awaited() -> None:
@@ -455,8 +457,72 @@ async def test_the_time_limit_counts_whatever_the_function_does(
     try:
         error = await failure(python_box(function, spec).run("any", {}, CALL))
     finally:
-        released.set()  # the loop waits for its threads
+        released.set()
     assert (type(error), error.code) == (kind, "timeout")
+
+
+async def test_functions_that_hang_keep_no_one_else_from_anything() -> None:
+    loop = asyncio.get_running_loop()
+    released.clear()
+    try:
+        hung = [
+            asyncio.create_task(python_box("blocking").run("any", {}, CALL))
+            for _ in range(MAX_THREADS)
+        ]
+        await asyncio.sleep(0)
+        error = await failure(python_box("thread", EFFECTS).run("any", {}, CALL))
+        assert (type(error), error.code) == (Busy, "threads")
+        assert await python_box("add").run("any", {"a": 1}, CALL) == "2"
+        # Host names are resolved in threads, too.
+        assert await asyncio.wait_for(loop.getaddrinfo("127.0.0.1", 80), 60)
+    finally:
+        released.set()
+    assert await asyncio.gather(*hung) == ["null"] * MAX_THREADS
+    assert await python_box("thread").run("any", {}, CALL) == "tools"
+
+
+async def test_a_process_that_can_start_no_thread_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError(HIDDEN)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(MAX_THREADS + 1):
+            error = await failure(python_box("thread").run("any", {}, CALL))
+            assert (type(error), error.reason) == (Busy, "the process can start no more threads")
+    assert await python_box("thread").run("any", {}, CALL) == "tools"
+
+
+HANG = """
+import asyncio, threading
+from replyd.adapters.tools import PythonTool, Tools
+from replyd.domain.tools import ToolSpec
+from replyd.errors import Temporary
+from replyd.ports import ToolContext
+
+def hang():
+    threading.Event().wait()
+
+async def main():
+    spec = ToolSpec("any", "", {"type": "object"}, timeout_seconds=0.02)
+    try:
+        await Tools([PythonTool(spec, "hang:hang")]).run("any", {}, ToolContext("", "", "", ""))
+    except Temporary as error:
+        print(error.code)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+    print("ended")
+"""
+
+
+def test_a_function_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
+    script = tmp_path / "hang.py"
+    script.write_text(HANG)
+    ended = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "timeout\nended\n", "")
 
 
 @pytest.fixture

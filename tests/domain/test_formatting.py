@@ -345,7 +345,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_text_takes_bounded_time(piece: str) -> None:
-    assert _cpu_seconds(piece * (100_000 // len(piece))) < 2
+    assert _cpu_seconds(piece * (100_000 // len(piece))) < 5
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_hostile_text_takes_bounded_time(piece: str) -> None:
     ids=["emphasis", "images", "lists", "table"],
 )
 def test_hostile_nesting_takes_bounded_time(text: str) -> None:
-    assert _cpu_seconds(text) < 2
+    assert _cpu_seconds(text) < 5
 
 
 def _cpu_seconds(text: str) -> float:

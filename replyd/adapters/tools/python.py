@@ -1,23 +1,29 @@
 """Tools that are Python functions of the team's own."""
 
 import asyncio
+import contextlib
+import contextvars
 import importlib
 import inspect
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from replyd.adapters.tools.box import NAME
 from replyd.adapters.tools.schema import check_schema
 from replyd.domain.tools import ToolSpec
-from replyd.errors import DependencyError, Permanent
+from replyd.errors import Busy, DependencyError, Permanent
 from replyd.ports import ToolContext
 
 CONTEXT_PARAMETER = "call"
+# Calls at once in this process of functions that are not async, those that hang among them.
+MAX_THREADS = 32
 
 _TARGET = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)", re.ASCII)
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_free_threads = threading.BoundedSemaphore(MAX_THREADS)
 
 
 class PythonTool:
@@ -29,7 +35,7 @@ class PythonTool:
         import does.
 
         A function that is not async runs in a thread, which its time limit cannot stop: it goes
-        on to its end, and keeps one of the process's few threads until then.
+        on to its end, or that of the process, and is one of the 32 at once until then.
 
         Raises ValueError when there is no such function, when it does not take the arguments, or
         when the schema is not valid."""
@@ -40,7 +46,8 @@ class PythonTool:
 
     async def run(self, arguments: Mapping[str, Any], call: ToolContext) -> str:
         """A text as it is, anything else as JSON. Raises what the function raises of replyd's own
-        errors, and Permanent, without its text, for everything else but a TimeoutError."""
+        errors, and Permanent, without its text, for everything else but a TimeoutError; Busy,
+        before anything ran, when there is no thread for it."""
         given = {**arguments, CONTEXT_PARAMETER: call} if self._wants_context else {**arguments}
         try:
             return _text(await self._called(given))
@@ -55,7 +62,7 @@ class PythonTool:
     async def _called(self, given: Mapping[str, Any]) -> object:
         if inspect.iscoroutinefunction(self._function):
             return await self._function(**given)
-        result = await asyncio.to_thread(_in_thread, self._function, given)
+        result = await _in_thread(self._function, given)
         # A decorator or a class can hide that a function is async.
         return await result if inspect.isawaitable(result) else result
 
@@ -64,12 +71,54 @@ class _NotJsonError(Exception):
     pass
 
 
-def _in_thread(function: Callable[..., object], given: Mapping[str, Any]) -> object:
+def _in_thread(
+    function: Callable[..., object], given: Mapping[str, Any]
+) -> "asyncio.Future[object]":
+    """The result of the function, in a daemon thread of its own.
+
+    Not asyncio.to_thread: the loop waits at its end for the threads of its executor, and resolves
+    host names in them, so that functions which hang would stop both."""
+    if not _free_threads.acquire(blocking=False):
+        raise Busy(NAME, f"{MAX_THREADS} calls run in threads already", code="threads")
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = context.run(_called, function, given)
+        except BaseException as raised:  # noqa: BLE001 - whatever it is, the caller gets it
+            error = raised
+        finally:
+            _free_threads.release()
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(_settle, future, result, error)
+
+    try:
+        threading.Thread(target=work, name=NAME, daemon=True).start()
+    except RuntimeError:
+        _free_threads.release()
+    else:
+        return future
+    raise Busy(NAME, "the process can start no more threads", code="threads")
+
+
+def _called(function: Callable[..., object], given: Mapping[str, Any]) -> object:
     try:
         return function(**given)
     except StopIteration:
         # No future can hold it: the call would never end. A coroutine does the same with it.
         raise RuntimeError("the function raised StopIteration") from None
+
+
+def _settle(future: "asyncio.Future[object]", result: object, error: BaseException | None) -> None:
+    if future.done():  # nobody waits any more
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
 
 
 def _text(result: object) -> str:

@@ -14,6 +14,7 @@ import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from replyd.adapters.twilio import failures, inbound, listing, signature
+from replyd.adapters.twilio.accounts import Accounts
 from replyd.adapters.twilio.exchange import Exchange
 from replyd.adapters.twilio.typing import TypingIndicators
 from replyd.domain.messages import InboundMessage, OutboundPart, Params, SentMessage
@@ -34,19 +35,18 @@ class TwilioChannel:
         self,
         session: aiohttp.ClientSession,
         *,
-        accounts: Mapping[str, Sequence[str]],
+        accounts: Accounts | Mapping[str, Sequence[str]],
         public_url: str = "",
         base_url: str = "",
         timeout_seconds: float = 10.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`accounts`: auth tokens by AccountSid, the newest first, two during a rotation.
+        """`accounts`: or auth tokens by AccountSid, the newest first, two during a rotation.
 
         `public_url`: the origin that Twilio calls; without one nothing is authentic. `base_url`:
         empty means Twilio's own. `timeout_seconds`: for a `send` or a `sent_since` with all its
         retries, and for a check."""
-        # With an empty token anybody could sign.
-        self._accounts = {sid: tuple(filter(None, tokens)) for sid, tokens in accounts.items()}
+        self._accounts = accounts if isinstance(accounts, Accounts) else Accounts(accounts)
         self._origins = signature.origins(public_url.rstrip("/"))
         self._exchange = Exchange(session, self._accounts, base_url)
         self._typing = TypingIndicators(session, self._accounts, base_url)
@@ -54,13 +54,13 @@ class TwilioChannel:
         self._sleep = sleep
 
     def knows_account(self, account_sid: str) -> bool:
-        return account_sid in self._accounts
+        return self._accounts.knows(account_sid)
 
     def is_authentic(self, request: SignedRequest) -> bool:
         """Whether the account named in the parameters signed exactly this. Constant time for the
         tokens of an account, never raises. A request that names two accounts is not authentic."""
         named = {value for name, value in request.fields if name == "AccountSid"}
-        tokens = self._accounts.get(named.pop(), ()) if len(named) == 1 else ()
+        tokens = self._accounts.tokens(named.pop()) if len(named) == 1 else ()
         urls = [origin + request.target for origin in self._origins]
         return signature.is_signed(
             tokens, urls, request.fields, request.signature, request.signature_settings

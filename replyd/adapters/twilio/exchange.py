@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 
 from replyd.adapters.twilio import failures
-from replyd.errors import Ambiguous, DependencyDown, DependencyError, Permanent
+from replyd.adapters.twilio.accounts import Accounts
+from replyd.errors import Ambiguous, DependencyDown, DependencyError, Temporary
 
 API_URL = "https://api.twilio.com"
 CONNECT_TIMEOUT_SECONDS = 3.0
@@ -38,7 +39,7 @@ class Exchange:
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        accounts: Mapping[str, Sequence[str]],
+        accounts: Accounts,
         base_url: str,
     ) -> None:
         self._session = session
@@ -55,25 +56,34 @@ class Exchange:
         form: Mapping[str, str] | None = None,
     ) -> Answer:
         """With the account's tokens in turn until one is not refused: a 401 proves that nothing
-        was done. `target`: path and query; `deadline`: by the loop's clock.
+        was done. When all are, with newer ones, if there are any. `target`: path and query;
+        `deadline`: by the loop's clock.
 
         Raises Temporary or DependencyDown when nothing was written, Ambiguous when something may
         have been, Permanent for an account without a token."""
-        tokens = self._accounts.get(account_sid)
-        if not tokens:
-            raise Permanent(
-                failures.NAME,
-                "no auth token is configured for the account of this conversation",
-                code="unknown_account",
-            )
-        answer = Answer(401, None, {})
-        for token in tokens:
-            credentials = base64.b64encode(f"{account_sid}:{token}".encode()).decode()
-            answer = await self._exchange(
-                method, self._base_url + target, f"Basic {credentials}", form, deadline
-            )
-            if answer.status != 401:
-                break
+        try:
+            async with asyncio.timeout_at(deadline):
+                tokens = await self._accounts.usable(account_sid)
+        except TimeoutError:
+            raise Temporary(failures.NAME, "no auth token in time", code="timeout") from None
+
+        async def call(tokens: Sequence[str]) -> Answer:
+            answer = Answer(401, None, {})
+            for token in tokens:
+                answer = await self._exchange(
+                    method,
+                    self._base_url + target,
+                    authorization(account_sid, token),
+                    form,
+                    deadline,
+                )
+                if answer.status != 401:
+                    break
+            return answer
+
+        answer = await call(tokens)
+        if answer.status == 401 and (newer := await self._accounts.unrefused(account_sid, tokens)):
+            answer = await call(newer)
         return answer
 
     async def _exchange(
@@ -116,6 +126,11 @@ class Exchange:
             raise Ambiguous(
                 failures.NAME, "the connection broke before the answer", code="disconnected"
             ) from None
+
+
+def authorization(account_sid: str, token: str) -> str:
+    """The header's value. Not to be shown to anybody."""
+    return "Basic " + base64.b64encode(f"{account_sid}:{token}".encode()).decode()
 
 
 async def _read(response: aiohttp.ClientResponse) -> Mapping[str, Any]:

@@ -8,7 +8,6 @@ be, so nothing rests on how a parser reads an odd one.
 """
 
 import asyncio
-import base64
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,8 @@ import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from replyd.adapters.twilio import failures
-from replyd.adapters.twilio.exchange import API_URL, CONNECT_TIMEOUT_SECONDS
+from replyd.adapters.twilio.accounts import Accounts
+from replyd.adapters.twilio.exchange import API_URL, CONNECT_TIMEOUT_SECONDS, authorization
 from replyd.domain.messages import Media
 from replyd.errors import Busy, DependencyDown, DependencyError, Permanent, Temporary
 from replyd.ports import File
@@ -83,7 +83,7 @@ class TwilioMedia:
         self,
         session: aiohttp.ClientSession,
         *,
-        accounts: Mapping[str, Sequence[str]],
+        accounts: Accounts | Mapping[str, Sequence[str]],
         base_url: str = "",
         media_hosts: Sequence[str] = MEDIA_HOSTS,
         content_types: Mapping[str, str] = EXTENSIONS,
@@ -91,14 +91,14 @@ class TwilioMedia:
         timeout_seconds: float = 20.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`accounts`: auth tokens by AccountSid, the newest first, two during a rotation.
+        """`accounts`: or auth tokens by AccountSid, the newest first, two during a rotation.
 
         `base_url`: one more API that may have the credentials, besides Twilio's own.
         `media_hosts`: URLs below which the API's redirects may lead, `*.` for any subdomain.
         `content_types`: those that are wanted, in lower case, with the extension of their files.
         `timeout_seconds`: for a `fetch` with all its retries."""
         self._session = session
-        self._accounts = {sid: tuple(filter(None, tokens)) for sid, tokens in accounts.items()}
+        self._accounts = accounts if isinstance(accounts, Accounts) else Accounts(accounts)
         own = re.escape((base_url or API_URL).rstrip("/"))
         self._api = re.compile(f"(?:{_API_ORIGIN}|{own}){_RESOURCE}")
         hosts = "|".join(map(_host_pattern, media_hosts))
@@ -119,31 +119,26 @@ class TwilioMedia:
         source = self._api.fullmatch(media.url)
         if source is None or source["account"] != account_sid:
             raise _refused("the media URL is not one of this account's at Twilio", "url")
-        tokens = self._accounts.get(account_sid)
-        if not tokens:
-            raise _refused("no auth token is configured for the account", "unknown_account")
         announced = _plain_type(media.content_type)
         if announced:
             self._check_type(announced)
         deadline = asyncio.get_running_loop().time() + self._timeout
-        credentials = [_basic(account_sid, token) for token in tokens]
         try:
             async with asyncio.timeout_at(deadline):
                 answer: _Answer = await self._retrying(deadline)(
-                    self._download, media.url, credentials, announced
+                    self._download, media.url, account_sid, announced
                 )
         except TimeoutError:
             raise Temporary(failures.NAME, "no file in time", code="timeout") from None
         name = f"{source['media']}.{self._extensions[answer.content_type]}"
         return File(name, answer.content_type, answer.data)
 
-    async def _download(self, url: str, credentials: Sequence[str], announced: str) -> "_Answer":
+    async def _download(self, url: str, account_sid: str, announced: str) -> "_Answer":
         """From the API with the credentials, or without them from where it redirects to."""
-        answer = _Answer(401)
-        for authorization in credentials:
-            answer = await self._get(url, announced, authorization)
-            if answer.status != 401:
-                break
+        tokens = await self._accounts.usable(account_sid)
+        answer = await self._ask(url, announced, account_sid, tokens)
+        if answer.status == 401 and (newer := await self._accounts.unrefused(account_sid, tokens)):
+            answer = await self._ask(url, announced, account_sid, newer)
         redirects = 0
         while answer.location is not None:
             if redirects == MAX_REDIRECTS:
@@ -156,11 +151,22 @@ class TwilioMedia:
             raise _failure(answer, by_api=redirects == 0)
         return answer
 
-    async def _get(self, url: str, announced: str, authorization: str = "") -> "_Answer":
+    async def _ask(
+        self, url: str, announced: str, account_sid: str, tokens: Sequence[str]
+    ) -> "_Answer":
+        """With the tokens in turn until one is not refused."""
+        answer = _Answer(401)
+        for token in tokens:
+            answer = await self._get(url, announced, authorization(account_sid, token))
+            if answer.status != 401:
+                break
+        return answer
+
+    async def _get(self, url: str, announced: str, credentials: str = "") -> "_Answer":
         # What is compressed could be far larger than what is counted here.
         headers = {"Accept-Encoding": "identity"}
-        if authorization:
-            headers["Authorization"] = authorization
+        if credentials:
+            headers["Authorization"] = credentials
         try:
             async with self._session.get(
                 url,
@@ -259,10 +265,6 @@ def _refused(reason: str, code: str) -> Permanent:
 
 def _host_pattern(url: str) -> str:
     return re.escape(url.rstrip("/")).replace(r"\*\.", r"(?:[a-z0-9-]{1,63}\.)+", 1)
-
-
-def _basic(account_sid: str, token: str) -> str:
-    return "Basic " + base64.b64encode(f"{account_sid}:{token}".encode()).decode()
 
 
 def _location(response: aiohttp.ClientResponse) -> str | None:

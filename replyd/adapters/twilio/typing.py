@@ -3,11 +3,10 @@
 https://www.twilio.com/docs/whatsapp/api/typing-indicators-resource, a public beta.
 """
 
-from collections.abc import Mapping, Sequence
-
 import aiohttp
 
 from replyd.adapters.twilio import failures
+from replyd.adapters.twilio.accounts import Accounts
 from replyd.adapters.twilio.exchange import Exchange
 from replyd.errors import Ambiguous, Temporary
 
@@ -22,7 +21,7 @@ class TypingIndicators:
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        accounts: Mapping[str, Sequence[str]],
+        accounts: Accounts,
         base_url: str,
     ) -> None:
         self._exchange = Exchange(session, accounts, base_url or MESSAGING_URL)
