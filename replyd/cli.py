@@ -4,34 +4,38 @@ import argparse
 import asyncio
 import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from operator import attrgetter
-from pathlib import Path
 
 from rich.console import Console
 
 from replyd import __version__, bootstrap, provision
 from replyd.adapters.provisioning import open_provisioning
 from replyd.adapters.system import SystemClock
+from replyd.adapters.twilio.accounts import Accounts
+from replyd.adapters.twilio.numbers import TwilioNumbers, open_numbers
+from replyd.bootstrap.connections import twilio_accounts
 from replyd.bootstrap.tools import toolbox
 from replyd.errors import ConfigError, ReplydError
+from replyd.flows.desk import Desk
 from replyd.operate import commands as operate
-from replyd.operate.desk import Desk
+from replyd.operate import twilio
+from replyd.operate.arguments import add_settings, positive
 from replyd.operate.dlq import HANDOFF, REPLIES, Morgue
+from replyd.operate.healthcheck import is_alive
+from replyd.operate.people import Counter
 from replyd.runtime.systemd import ServiceManager
+from replyd.runtime.webhook_server import INBOUND_PATH
 from replyd.settings import Settings, load
 from replyd.telemetry import Fanout, logs
+from replyd.telemetry.logs import LogSink
 
 OK = 0
 UNAVAILABLE = 69
 BUG = 70
 CONFIGURATION = 78
-
-_HEALTHCHECK_SECONDS = 3.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("all", "webhook", "worker"),
         help="take webhooks, run turns, or both: the setting server.role (default all)",
     )
-    _add_settings(serve)
+    add_settings(serve)
     serve.set_defaults(run=_serve)
 
     demo = commands.add_parser(
@@ -100,11 +104,11 @@ def _parser() -> argparse.ArgumentParser:
         "knows what was sent and what was accepted. Needs nothing, touches nothing.",
     )
     simulate.add_argument("--seed", type=int, default=0, help="the first one (default 0)")
-    simulate.add_argument("--seeds", type=_count, default=100, help="how many (default 100)")
+    simulate.add_argument("--seeds", type=positive, default=100, help="how many (default 100)")
     simulate.add_argument(
-        "--workers", type=_count, help="instances in each run (default: 2 to 4, as the seed says)"
+        "--workers", type=positive, help="instances in each run (default: 2 to 4, as the seed says)"
     )
-    simulate.add_argument("--jobs", type=_count, help="processes (default: one for each core)")
+    simulate.add_argument("--jobs", type=positive, help="processes (default: one for each core)")
     simulate.add_argument(
         "--timeline", action="store_true", help="run the one seed and print all that happens"
     )
@@ -118,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     init.add_argument("--prefix", default="replyd", help="of the names (default replyd)")
     init.add_argument("--table", help="name of the table, instead of PREFIX-conversations")
-    _add_settings(init)
+    add_settings(init)
     init.set_defaults(run=_init)
 
     check = commands.add_parser(
@@ -133,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         help="read up to 10,000 items of the table for assistants and profiles that the settings "
         "do not know; without the flag only where they speak of assistants",
     )
-    _add_settings(check)
+    add_settings(check)
     check.set_defaults(run=_check)
 
     healthcheck = commands.add_parser(
@@ -141,45 +145,28 @@ def _parser() -> argparse.ArgumentParser:
         help="ask a running replyd whether it is alive",
         description="Asks /livez on the operations port; for containers.",
     )
-    _add_settings(healthcheck)
+    add_settings(healthcheck)
     healthcheck.set_defaults(run=_healthcheck)
 
-    operate.add_to(commands, add_settings=_add_settings, open_desk=_desk, open_morgue=_morgue)
+    twilio.add_to(commands, add_settings=add_settings, open_side=_twilio_side)
+    operate.add_to(
+        commands,
+        add_settings=add_settings,
+        open_desk=_desk,
+        open_morgue=_morgue,
+        open_counter=_counter,
+    )
     return parser
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="the settings (default config/replyd.toml, where there is one)",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        type=_override,
-        metavar="SECTION.KEY=VALUE",
-        help="one setting, above file and environment; repeatable",
-    )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return int(text)
-
-
-def _override(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or "." not in name:
-        raise argparse.ArgumentTypeError(f"{text!r} is not SECTION.KEY=VALUE")
-    return name, value
-
-
 def _settings(arguments: argparse.Namespace, *, require_serving: bool = True) -> Settings:
-    return load(arguments.config, os.environ, dict(arguments.set), require_serving=require_serving)
+    return load(
+        arguments.config,
+        os.environ,
+        dict(arguments.set),
+        require_serving=require_serving,
+        look_up=bootstrap.look_up,
+    )
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -259,13 +246,15 @@ async def _checks(settings: Settings, *, assistants: bool) -> list[provision.Che
         ai = await stack.enter_async_context(
             bootstrap.ai_parts(settings, SystemClock(), Fanout([]))
         )
+        accounts = await stack.enter_async_context(twilio_accounts(settings))
         return await provision.check(
             settings,
             inspector=await stack.enter_async_context(
                 open_provisioning(settings.aws.region or None)
             ),
             models=ai.models,
-            channel=await stack.enter_async_context(bootstrap.twilio_channel(settings)),
+            channel=await stack.enter_async_context(bootstrap.twilio_channel(settings, accounts)),
+            numbers=await stack.enter_async_context(_numbers(settings, accounts)),
             open_tools=partial(toolbox, settings),
             table=await stack.enter_async_context(bootstrap.table_scan(settings)),
             assistants=assistants,
@@ -274,31 +263,28 @@ async def _checks(settings: Settings, *, assistants: bool) -> list[provision.Che
 
 def _healthcheck(arguments: argparse.Namespace) -> int:
     ops = _settings(arguments, require_serving=False).ops
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(ops.host, ops.host)  # noqa: S104
-    url = f"http://{host}:{ops.port}/livez"
-    try:
-        with urllib.request.urlopen(url, timeout=_HEALTHCHECK_SECONDS):
-            return OK
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        print(f"{url} does not answer: {getattr(error, 'reason', error)}", file=sys.stderr)
-        return UNAVAILABLE
+    return OK if is_alive(ops.host, ops.port) else UNAVAILABLE
 
 
 @asynccontextmanager
 async def _desk(arguments: argparse.Namespace) -> AsyncIterator[Desk]:
     settings = _settings(arguments, require_serving=False)
     _require(settings, "conversations.table")
-    async with bootstrap.store(settings) as store, bootstrap.table_scan(settings) as table:
-        window, policy = bootstrap.policies(settings)
-        yield Desk(
-            store=store,
-            table=table,
-            now=SystemClock().now,
-            window=window,
-            policy=policy,
-            grace_ms=round(settings.grace_seconds * 1000),
-            address_attribute=settings.conversations.address_attribute,
-        )
+    async with bootstrap.desk(settings) as desk:
+        yield desk
+
+
+@asynccontextmanager
+async def _counter(arguments: argparse.Namespace) -> AsyncIterator[Counter]:
+    settings = _settings(arguments, require_serving=False)
+    # Twilio has to know where its reports on a reply go.
+    _require(
+        settings, "conversations.table", *(["server.public_url"] if "text" in arguments else [])
+    )
+    logs.configure(settings.logging.level, settings.logging.format)
+    telemetry = Fanout([LogSink()])
+    async with bootstrap.desk(settings) as desk, bootstrap.people(settings, telemetry) as people:
+        yield Counter(people, desk)
 
 
 @asynccontextmanager
@@ -308,6 +294,24 @@ async def _morgue(arguments: argparse.Namespace) -> AsyncIterator[Morgue]:
     urls = {REPLIES: settings.queues.replies_url, HANDOFF: settings.queues.handoff_url}
     async with bootstrap.dead_letters(settings) as queues:
         yield Morgue(queues, urls, bootstrap.body_codec(settings), SystemClock().now)
+
+
+@asynccontextmanager
+async def _twilio_side(arguments: argparse.Namespace) -> AsyncIterator[twilio.TwilioSide]:
+    settings = _settings(arguments, require_serving=False)
+    sids = (*settings.twilio.accounts, *settings.twilio.account_sids)
+    _require(settings, "server.public_url", *(() if sids else ("twilio.accounts",)))
+    async with (
+        twilio_accounts(settings) as accounts,
+        _numbers(settings, accounts) as numbers,
+    ):
+        target = settings.server.public_url.rstrip("/") + INBOUND_PATH
+        yield twilio.TwilioSide(numbers, sids, target)
+
+
+def _numbers(settings: Settings, accounts: Accounts) -> AbstractAsyncContextManager[TwilioNumbers]:
+    s = settings.twilio
+    return open_numbers(accounts, base_url=s.base_url, timeout_seconds=s.timeout_seconds)
 
 
 def _require(settings: Settings, *names: str) -> None:

@@ -266,6 +266,14 @@ class Channel(Protocol):
         it never can be. Reading changes nothing and may be repeated."""
         ...
 
+    async def state_of(self, account_sid: str, sid: str) -> str:
+        """How far a message of ours has come: the vendor's word for it, `queued` or `accepted`
+        first, then `sending`, `sent`, `delivered`, `read`, or `undelivered`, `failed`.
+
+        Raises Temporary, Busy or DependencyDown when it cannot be read for now, Permanent when
+        it never can be. Reading changes nothing and may be repeated."""
+        ...
+
     async def show_typing(self, message_sid: str, account_sid: str) -> None:
         """Mark a customer's message, and those before it, as read, and show that an answer is
         being written: until it comes, or for 25 seconds, WhatsApp's limit.
@@ -349,8 +357,9 @@ class WholeTable(Protocol):
 
     async def size(self) -> TableSize: ...
 
-    def pages(self) -> AsyncIterator[Page]:
-        """Every item, replyd's own among them, in no order, perhaps some seconds old."""
+    def pages(self, after: ConversationKey | None = None) -> AsyncIterator[Page]:
+        """Every item, replyd's own among them, perhaps some seconds old. In no order, but the same
+        one each time: what comes behind the key `after` can be read later."""
         ...
 
     def archive(self, conversation_id: str) -> AsyncIterator[Page]:

@@ -23,6 +23,7 @@ _REASONS: Mapping[str, str] = {
     "DecryptionFailure": "cannot be decrypted: check the KMS key that it is encrypted with",
     "InvalidRequestException": "cannot be read in its state: it may be scheduled for deletion",
     "InvalidParameterException": "has a name that AWS refuses: check it",
+    "ValidationException": "has a name that AWS refuses: check it",
 }
 
 # The SDK writes the bodies of answers into its DEBUG log, and these are secrets.
@@ -60,7 +61,9 @@ async def open_secrets(region: str | None = None) -> AsyncIterator[SecretsManage
     """`region`: None leaves it to AWS's configuration. Raises DependencyDown without one."""
     async with AsyncExitStack() as stack:
         try:
-            client = await stack.enter_async_context(aws.create_client(NAME, region=region))
+            client = await stack.enter_async_context(
+                aws.create_client("secretsmanager", region=region)
+            )
         except BotoCoreError as error:
             failure = aws.translated(error, NAME)
         else:

@@ -30,9 +30,14 @@ class TableScan:
         table = answer["Table"]
         return TableSize(int(table.get("ItemCount", 0)), int(table.get("TableSizeBytes", 0)))
 
-    def pages(self) -> AsyncIterator[Page]:
+    def pages(self, after: ConversationKey | None = None) -> AsyncIterator[Page]:
         """Eventually consistent, which costs half."""
-        return self._all(self._client.scan, {})
+        if after is None:
+            return self._all(self._client.scan, {})
+        start = {self._layout.partition_key: {"S": after.partition}}
+        if self._layout.sort_key:
+            start[self._layout.sort_key] = {"S": after.sort}
+        return self._all(self._client.scan, {"ExclusiveStartKey": start})
 
     def archive(self, conversation_id: str) -> AsyncIterator[Page]:
         """A table without a sort key has to be scanned for it, and shows it in no order."""

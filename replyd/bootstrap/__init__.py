@@ -2,8 +2,10 @@
 
 from replyd.bootstrap.ai import ai_parts
 from replyd.bootstrap.connections import dead_letters, store, table_scan, twilio_channel
+from replyd.bootstrap.operators import desk, people
 from replyd.bootstrap.policies import body_codec, policies
 from replyd.bootstrap.process import supervisor
+from replyd.bootstrap.secrets import look_up
 from replyd.bootstrap.wiring import Daemon, Parts, daemon
 
 __all__ = [
@@ -13,6 +15,9 @@ __all__ = [
     "body_codec",
     "daemon",
     "dead_letters",
+    "desk",
+    "look_up",
+    "people",
     "policies",
     "store",
     "supervisor",

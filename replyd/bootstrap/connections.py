@@ -1,7 +1,12 @@
 """Clients of AWS and Twilio, by the settings."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from typing import Any
 
 import aiohttp
@@ -9,8 +14,10 @@ import aiohttp
 from replyd.adapters import aws
 from replyd.adapters.dead_letters import DeadLetters
 from replyd.adapters.dynamodb import DynamoStore, TableLayout
+from replyd.adapters.secretsmanager import open_secrets
 from replyd.adapters.table_scan import TableScan
 from replyd.adapters.twilio import TwilioChannel
+from replyd.adapters.twilio.accounts import Accounts
 from replyd.adapters.twilio.media import MEDIA_HOSTS, TwilioMedia
 from replyd.settings import Settings
 
@@ -36,15 +43,42 @@ async def dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
 
 
 @asynccontextmanager
-async def twilio_channel(settings: Settings) -> AsyncIterator[TwilioChannel]:
-    async with aiohttp.ClientSession() as session:
+async def twilio_accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    """All of them; tokens in secrets are looked up when they are first used."""
+    twilio = settings.twilio
+    tokens = {sid: [t.get_secret_value() for t in own] for sid, own in twilio.accounts.items()}
+    async with AsyncExitStack() as stack:
+        secrets = None
+        if twilio.account_sids:
+            region = settings.aws.region or None
+            secrets = await stack.enter_async_context(open_secrets(region))
+        accounts = Accounts(
+            tokens,
+            secrets=secrets,
+            secret_names={sid: twilio.secret_of(sid) for sid in twilio.account_sids},
+            refresh_seconds=twilio.secret_refresh_seconds,
+        )
+        stack.push_async_callback(accounts.close)
+        yield accounts
+
+
+@asynccontextmanager
+async def twilio_channel(
+    settings: Settings, accounts: Accounts | None = None
+) -> AsyncIterator[TwilioChannel]:
+    """`accounts`: those of others, so that a token is looked up once for all."""
+    async with _own(settings, accounts) as known, aiohttp.ClientSession() as session:
         yield TwilioChannel(
             session,
-            accounts=account_tokens(settings),
+            accounts=known,
             public_url=settings.server.public_url,
             base_url=settings.twilio.base_url,
             timeout_seconds=settings.twilio.timeout_seconds,
         )
+
+
+def _own(settings: Settings, accounts: Accounts | None) -> AbstractAsyncContextManager[Accounts]:
+    return twilio_accounts(settings) if accounts is None else nullcontext(accounts)
 
 
 async def aws_client(stack: AsyncExitStack, settings: Settings, service: str) -> Any:
@@ -58,21 +92,18 @@ def table_layout(settings: Settings) -> TableLayout:
     return TableLayout(c.table, c.partition_key, c.sort_key, c.lookup_index, c.lookup_key)
 
 
-def account_tokens(settings: Settings) -> dict[str, list[str]]:
-    """By account SID, the one that sends ahead."""
-    return {
-        sid: [token.get_secret_value() for token in tokens]
-        for sid, tokens in settings.twilio.accounts.items()
-    }
-
-
 @asynccontextmanager
-async def twilio_media(settings: Settings, max_bytes: int) -> AsyncIterator[TwilioMedia]:
-    """Customers' files of at most so many bytes."""
-    async with aiohttp.ClientSession(auto_decompress=False) as session:
+async def twilio_media(
+    settings: Settings, max_bytes: int, accounts: Accounts | None = None
+) -> AsyncIterator[TwilioMedia]:
+    """Customers' files of at most so many bytes. `accounts`: as of `twilio_channel`."""
+    async with (
+        _own(settings, accounts) as known,
+        aiohttp.ClientSession(auto_decompress=False) as session,
+    ):
         yield TwilioMedia(
             session,
-            accounts=account_tokens(settings),
+            accounts=known,
             base_url=settings.twilio.base_url,
             media_hosts=(*MEDIA_HOSTS, *settings.twilio.media_urls),
             max_bytes=max_bytes,

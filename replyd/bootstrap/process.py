@@ -12,7 +12,14 @@ from replyd.adapters.dynamodb import DynamoStore
 from replyd.adapters.sqs import SqsHandoffs, SqsWakeups
 from replyd.adapters.system import SystemClock, SystemIds
 from replyd.bootstrap.ai import ai_parts
-from replyd.bootstrap.connections import aws_client, table_layout, twilio_channel, twilio_media
+from replyd.bootstrap.connections import (
+    aws_client,
+    table_layout,
+    twilio_accounts,
+    twilio_channel,
+    twilio_media,
+)
+from replyd.bootstrap.operators import operator_api
 from replyd.bootstrap.tools import toolbox
 from replyd.bootstrap.wiring import Parts, daemon
 from replyd.errors import ConfigError
@@ -74,21 +81,22 @@ async def supervisor(
             [LogSink(clock.elapsed), metrics, health, *sinks], on_failure=metrics.sink_failed
         )
         models = await stack.enter_async_context(ai_parts(settings, clock, telemetry))
+        accounts = await stack.enter_async_context(twilio_accounts(settings))
         parts = Parts(
             store=store,
             wakeups=wakeups,
             handoffs=SqsHandoffs(sqs, settings.queues.handoff_url),
             model=models.router,
-            channel=await stack.enter_async_context(twilio_channel(settings)),
+            channel=await stack.enter_async_context(twilio_channel(settings, accounts)),
             clock=clock,
             ids=SystemIds(),
             owner=f"{socket.gethostname()}-{os.getpid()}",
             toolbox=await stack.enter_async_context(toolbox(settings)),
             recordings=await stack.enter_async_context(
-                twilio_media(settings, settings.voice.max_bytes)
+                twilio_media(settings, settings.voice.max_bytes, accounts)
             ),
             library=await stack.enter_async_context(
-                twilio_media(settings, settings.media.max_bytes)
+                twilio_media(settings, settings.media.max_bytes, accounts)
             ),
             transcriber=models.transcriber,
             moderator=models.moderator,
@@ -100,6 +108,7 @@ async def supervisor(
             track=wired.track,
             telemetry=telemetry,
             observe_ack=metrics.observe_ack,
+            refresh=accounts.refresh,
             host=settings.server.host,
             port=settings.server.port,
             max_inflight=settings.server.max_inflight,
@@ -121,6 +130,7 @@ async def supervisor(
                 host=settings.ops.host,
                 port=settings.ops.port,
                 sockets=manager.ops_sockets,
+                operators=await operator_api(stack, settings, store, wired.people),
             ),
             consumers=wired.consumers,
             buffer=wired.buffer,
@@ -128,6 +138,7 @@ async def supervisor(
             progress=wired.progress,
             manager=manager,
             takes_webhooks=role != "worker",
+            catch_up=wired.catch_up,
             drain_seconds=settings.server.drain_seconds,
             watchdog_seconds=settings.watchdog_seconds,
         )

@@ -5,13 +5,17 @@ from functools import partial
 
 from replyd.adapters import aws
 from replyd.adapters.tools import Tools
-from replyd.adapters.twilio.failures import delivery_failure
+from replyd.adapters.twilio.failures import delivery_failure, pauses_sender
+from replyd.adapters.twilio.listing import LIST_REQUESTS
 from replyd.bootstrap.policies import body_codec, new_key, policies, prices, profiles
 from replyd.domain.callback import status_callback
+from replyd.domain.catch_up import CatchUpPolicy
 from replyd.domain.routing import OptOutWords, UnknownSenderPolicy
 from replyd.flows.accept_message import AcceptMessage
 from replyd.flows.answer_conversation import AnswerConversation
+from replyd.flows.catch_up import ArrivalClock, CatchUp, Lately, Verdict
 from replyd.flows.contents import ContentReader
+from replyd.flows.person import People
 from replyd.flows.send_pace import PacedChannel, PacePolicy, SendPace
 from replyd.flows.tell_people import TellPeople
 from replyd.flows.track_delivery import TrackDelivery
@@ -32,7 +36,8 @@ from replyd.ports import (
     WakeupQueue,
 )
 from replyd.runtime.buffer import Buffer
-from replyd.runtime.consumer import Consumer
+from replyd.runtime.catch_up import CatchUpService
+from replyd.runtime.consumer import ADOPT_SECONDS, Consumer
 from replyd.runtime.no_buffer import NoBuffer
 from replyd.runtime.progress import REQUEST_SECONDS, Progress
 from replyd.settings import Settings
@@ -69,6 +74,8 @@ class Daemon:
     buffer: Buffer
     consumers: tuple[Consumer, ...]
     progress: Progress
+    catch_up: CatchUpService
+    people: People
 
 
 def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
@@ -77,39 +84,41 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
     codec = body_codec(settings)
     contents = _contents(settings, parts, telemetry)
     pace = SendPace(parts.clock, _pace_policy(settings))
-    answer = AnswerConversation(
-        Workbench(
-            store=parts.store,
-            handoffs=parts.handoffs,
-            model=parts.model,
-            channel=parts.channel,
-            clock=parts.clock,
-            ids=parts.ids,
-            telemetry=telemetry,
-            codec=codec,
-            window=window,
-            policy=policy,
-            owner=parts.owner,
-            send_margin_seconds=settings.watchdog_seconds + settings.twilio.timeout_seconds,
-            grace_seconds=settings.grace_seconds,
-            status_callback=partial(status_callback, settings.server.public_url),
-            address_attribute=settings.conversations.address_attribute,
-            history_messages=settings.ai.history_messages,
-            keep_messages=settings.history.keep_messages,
-            seen_keep=settings.history.seen_keep,
-            seen_horizon_ms=settings.history.seen_days * 24 * 60 * 60 * 1000,
-            apology_text=settings.turn.apology_text,
-            stop_text=settings.opt_out.stop_text,
-            toolbox=parts.toolbox,
-            contents=contents,
-            profiles=profiles(settings),
-            prices=prices(settings),
-            moderation=_moderation(settings, parts),
-            profile_attribute=settings.ai.profile_attribute,
-            assistant_attribute=settings.ai.assistants.attribute,
-            bodies=settings.logging.bodies,
-        )
+    bench = Workbench(
+        store=parts.store,
+        handoffs=parts.handoffs,
+        model=parts.model,
+        channel=parts.channel,
+        clock=parts.clock,
+        ids=parts.ids,
+        telemetry=telemetry,
+        codec=codec,
+        window=window,
+        policy=policy,
+        owner=parts.owner,
+        pace=pace,
+        typing=settings.sending.typing,
+        send_margin_seconds=settings.watchdog_seconds + settings.twilio.timeout_seconds,
+        grace_seconds=settings.grace_seconds,
+        status_callback=partial(status_callback, settings.server.public_url),
+        address_attribute=settings.conversations.address_attribute,
+        history_messages=settings.ai.history_messages,
+        keep_messages=settings.history.keep_messages,
+        seen_keep=settings.history.seen_keep,
+        seen_horizon_ms=settings.history.seen_days * 24 * 60 * 60 * 1000,
+        apology_text=settings.turn.apology_text,
+        stop_text=settings.opt_out.stop_text,
+        part_wait_seconds=settings.sending.part_wait_seconds,
+        toolbox=parts.toolbox,
+        contents=contents,
+        profiles=profiles(settings),
+        prices=prices(settings),
+        moderation=_moderation(settings, parts),
+        profile_attribute=settings.ai.profile_attribute,
+        assistant_attribute=settings.ai.assistants.attribute,
+        bodies=settings.logging.bodies,
     )
+    answer = AnswerConversation(bench)
     progress = Progress(parts.clock.elapsed)
     buffer = Buffer(
         answer=answer,
@@ -126,22 +135,38 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
     )
     role = settings.server.role
     local: LocalBuffer = NoBuffer() if role == "webhook" else buffer
-    accept = AcceptMessage(
+    accepting = partial(
+        AcceptMessage,
         store=parts.store,
         wakeups=parts.wakeups,
         channel=PacedChannel(parts.channel, pace),
-        clock=parts.clock,
-        telemetry=telemetry,
         buffer=local,
         window=window,
         codec=codec,
-        words=OptOutWords(settings.opt_out.stop_words, settings.opt_out.start_words),
         unknown=UnknownSenderPolicy(
             settings.unknown_sender.policy, settings.unknown_sender.notice_text
         ),
         new_key=partial(new_key, settings),
         lookup_cache_seconds=settings.conversations.lookup_cache_seconds,
         prepare=contents.begin if contents is not None and role != "webhook" else None,
+    )
+    stop_words, start_words = settings.opt_out.stop_words, settings.opt_out.start_words
+    lately = Lately(telemetry)
+    accept = accepting(
+        clock=parts.clock, telemetry=lately, words=OptOutWords(stop_words, start_words)
+    )
+    arrival, verdict = ArrivalClock(parts.clock), Verdict(lately)
+    catch_up = CatchUp(
+        store=parts.store,
+        channel=parts.channel,
+        clock=parts.clock,
+        telemetry=telemetry,
+        accept=accepting(clock=arrival, telemetry=verdict, words=OptOutWords(stop_words, ())),
+        arrival=arrival,
+        verdict=verdict,
+        lately=lately,
+        policy=_catch_up_policy(settings),
+        interval_seconds=settings.catchup.interval_seconds,
     )
     consumers = tuple(
         Consumer(
@@ -169,8 +194,38 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
         parts.clock,
         telemetry,
         frozenset(settings.delivery.record),
+        partial(_throttled, pace),
     )
-    return Daemon(accept, answer, track, buffer, consumers, progress)
+    catching_up = CatchUpService(
+        catch_up=catch_up,
+        # Where turns run: who finds messages should be able to answer them.
+        accounts=() if role == "webhook" else _accounts(settings),
+        interval_seconds=settings.catchup.interval_seconds,
+        step_seconds=ADOPT_SECONDS + LIST_REQUESTS * settings.twilio.timeout_seconds,
+        progress=progress,
+    )
+    people = People(bench, _accounts(settings))
+    return Daemon(accept, answer, track, buffer, consumers, progress, catching_up, people)
+
+
+def _accounts(settings: Settings) -> tuple[str, ...]:
+    twilio = settings.twilio
+    return (*twilio.accounts, *(a for a in twilio.account_sids if a not in twilio.accounts))
+
+
+def _catch_up_policy(settings: Settings) -> CatchUpPolicy:
+    catchup = settings.catchup
+    return CatchUpPolicy(
+        max_age_ms=round(catchup.max_age_seconds * 1000),
+        look_back_ms=round(catchup.look_back_seconds * 1000),
+        overlap_ms=round(catchup.overlap_seconds * 1000),
+        settle_ms=round(catchup.settle_seconds * 1000),
+    )
+
+
+def _throttled(pace: SendPace, account_sid: str, sender: str, code: str) -> None:
+    if pauses_sender(code):
+        pace.throttled(account_sid, sender)
 
 
 def _pace_policy(settings: Settings) -> PacePolicy:

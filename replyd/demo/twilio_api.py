@@ -7,17 +7,19 @@ import hmac
 import math
 import secrets
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
+from multidict import MultiDict
 
 from replyd.demo import twilio_wire as wire
 from replyd.demo.loopback import Fault, LoopbackServer, drop
 from replyd.demo.twilio_media import MediaStore
+from replyd.demo.twilio_senders import Senders
 from replyd.domain.pacing import Bucket
 
 PREFIX = "whatsapp:"
@@ -25,11 +27,12 @@ _DAYS = ("DateSent", "DateSent>", "DateSent<")
 
 
 class TwilioApi(LoopbackServer):
-    """Accounts, Messages and typing indicators. Every public attribute may be changed while it runs.
+    """Accounts, Messages, typing indicators. Every public attribute may be changed while it runs.
 
     `senders`: the account's numbers; `opted_out`: recipients that are refused with 21610;
     `delay`: seconds before the answer to a send that was accepted; `media`: files of messages,
-    and the content network that has them, an origin of its own.
+    and the content network that has them, an origin of its own; `numbers`: the settings of the
+    senders, which are to begin with that a message goes to `webhook_url`, and of other numbers.
 
     `per_second`: messages that one sender may send a second, None for any number, and `burst` at
     once; more are refused with 429, code 20429. `typing`: the SID of the message that each
@@ -44,6 +47,8 @@ class TwilioApi(LoopbackServer):
         self.opted_out: set[str] = set()
         self.delay = 0.0
         self.media = MediaStore()
+        self.numbers = Senders()
+        self.webhook_url = ""
         self.per_second: float | None = None
         self.burst = 1
         self.typing: list[str] = []
@@ -51,6 +56,7 @@ class TwilioApi(LoopbackServer):
         self._sending: dict[str, Bucket] = {}
         self._created = datetime.now(UTC)
         self._resources: dict[str, dict[str, Any]] = {}
+        self._received: dict[str, MultiDict[str]] = {}
         self._list_faults: deque[Fault] = deque()
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -60,13 +66,18 @@ class TwilioApi(LoopbackServer):
             web.post(accounts + "/{account}/Messages.json", self._create_message),
             web.get(accounts + "/{account}/Messages.json", self._list_messages),
             web.get(accounts + "/{account}/Messages/{sid}.json", self._get_message),
+            web.get(accounts + "/{account}/Messages/{sid}/Media.json", self._list_media),
             web.get(accounts + "/{account}/Messages/{sid}/Media/{media}", self._get_media),
             web.post("/v2/Indicators/Typing.json", self._show_typing),
+            *self.numbers.routes(self._authenticated),
         ]
 
     async def start(self, port: int = 0) -> None:
         await super().start(port)
         await self.media.cdn.start()
+        for sender in self.senders:
+            if not self.numbers.has_whatsapp(sender):
+                self.numbers.add_whatsapp(sender, self.webhook_url)
 
     async def stop(self) -> None:
         await super().stop()
@@ -129,11 +140,17 @@ class TwilioApi(LoopbackServer):
         self.typing.append(form["messageId"])
         return web.json_response({"success": True})
 
+    def _refused_read(self) -> web.Response:
+        fault = self._list_faults.popleft()
+        return wire.error(fault.status, int(fault.code), headers=fault.headers)
+
     async def _get_message(self, request: web.Request) -> web.Response:
         """GET /Messages/{Sid}, fetch a Message:
         https://www.twilio.com/docs/messaging/api/message-resource#fetch-a-message-resource"""
         if not self._authenticated(request):
             return _unauthorized()
+        if self._list_faults:
+            return self._refused_read()
         resource = self._resources.get(request.match_info["sid"])
         return wire.error(404, 20404) if resource is None else web.json_response(resource)
 
@@ -141,6 +158,51 @@ class TwilioApi(LoopbackServer):
         """GET /Messages/{Sid}/Media/{Sid}, fetch a Media resource:
         https://www.twilio.com/docs/messaging/api/media-resource#fetch-a-media-resource"""
         return self.media.answer(request) if self._authenticated(request) else _unauthorized()
+
+    async def _list_media(self, request: web.Request) -> web.Response:
+        """GET /Messages/{Sid}/Media, what has come with a message:
+        https://www.twilio.com/docs/messaging/api/media-resource#read-multiple-media-resources"""
+        if not self._authenticated(request):
+            return _unauthorized()
+        message_sid = request.match_info["sid"]
+        if message_sid not in self._resources:
+            return wire.error(404, 20404)
+        path = f"{request.path.removesuffix('.json')}/"
+        created = wire.rfc2822(self._created)
+        body = {
+            "media_list": [
+                {
+                    "account_sid": self.account_sid,
+                    "content_type": content_type,
+                    "date_created": created,
+                    "date_updated": created,
+                    "parent_sid": message_sid,
+                    "sid": sid,
+                    "uri": f"{path}{sid}.json",
+                }
+                for sid, content_type in self._files_of(message_sid)
+            ],
+            "page": 0,
+            "next_page_uri": None,
+            "uri": request.path,
+        }
+        return web.json_response(body)
+
+    def _files_of(self, message_sid: str) -> Iterator[tuple[str, str]]:
+        """SID and content type of each file that a customer's message has."""
+        params = self._received.get(message_sid, MultiDict[str]())
+        for n in range(int(params.get("NumMedia", "0"))):
+            url, content_type = params.get(f"MediaUrl{n}", ""), params[f"MediaContentType{n}"]
+            if url:
+                yield url.rpartition("/")[2], content_type
+
+    def date_back(self, sid: str, seconds: float) -> None:
+        """Let a message have come, or have been sent, so much earlier."""
+        resource = self._resources[sid]
+        for name in ("date_created", "date_sent", "date_updated"):
+            if resource[name] is not None:
+                then = parsedate_to_datetime(resource[name]) - timedelta(seconds=seconds)
+                resource[name] = wire.rfc2822(then)
 
     async def _list_messages(self, request: web.Request) -> web.Response:
         """GET /Messages, newest first, filters To, From, DateSent (days), PageSize up to 1000:
@@ -150,8 +212,7 @@ class TwilioApi(LoopbackServer):
         if not self._authenticated(request):
             return _unauthorized()
         if self._list_faults:
-            fault = self._list_faults.popleft()
-            return wire.error(fault.status, int(fault.code), headers=fault.headers)
+            return self._refused_read()
         query = request.query
         found = [r for r in reversed(self._resources.values()) if _selected(r, query)]
         try:

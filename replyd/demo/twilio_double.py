@@ -67,7 +67,6 @@ class TwilioDouble(TwilioApi):
         self.sent: list[Exchanged] = []
         self.callbacks: list[tuple[str, Delivery]] = []
         self._lines: dict[str, Exchanged] = {}
-        self._received: dict[str, MultiDict[str]] = {}
         self._callback_urls: dict[str, str] = {}
         self._undeliverable: deque[tuple[int, str]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()

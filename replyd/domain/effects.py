@@ -22,7 +22,7 @@ from replyd.domain.turn import (
 )
 from replyd.domain.usage import Usage, as_of
 
-# Kinds of outbox that settle no message: a word to the customer, and what is pending goes to people.
+# Kinds of outbox that settle no message: a word to the customer; what is pending goes to people.
 AHEAD_OF_HANDOFF = frozenset({"apology", "notice", "person"})
 # In the history entry of a word to the customer ahead of a handoff: which handoff.
 ANNOUNCED = "handoff"

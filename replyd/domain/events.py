@@ -202,6 +202,22 @@ class DeliveryReported:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonActed:
+    """A person did something with a conversation. `action`: reply, handoff, release. `author`: who,
+    as they call themselves. `outcome`: done; of a reply accepted, partly_sent, unknown (it may have
+    been sent), not_delivered, again (an earlier request had sent it), failed, or why it was
+    declined."""
+
+    key: ConversationKey
+    conversation_id: str
+    action: str
+    author: str
+    outcome: str
+    at: int
+    turn_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DependencyFailed:
     """A call that did not succeed, after the adapter's own retries. `down`: nobody can use the
     dependency now, as against one call that failed."""
@@ -270,6 +286,7 @@ Event = (
     | SendReconciled
     | TurnEnded
     | DeliveryReported
+    | PersonActed
     | DependencyFailed
     | PoisonReceived
     | NoticeSent

@@ -11,7 +11,9 @@ from typing import Any
 from replyd.domain import record as r
 from replyd.domain import turn
 from replyd.domain.delivery import ACCEPTED, NOT_SENT, UNKNOWN
+from replyd.domain.effects import has_apologised
 from replyd.domain.expressions import (
+    Action,
     All,
     AnyOf,
     Append,
@@ -115,7 +117,7 @@ def arm_person(
 
 def commit_person(token: str, outbox: Outbox, entries: Sequence[Entry], now: int) -> Step:
     """Settle a person's answer. Messages, attempts and what tools did stay as they are."""
-    actions = (
+    actions: tuple[Action, ...] = (
         *([Append((r.MESSAGES,), tuple(dict(e) for e in entries))] if entries else []),
         Set((r.STATUS,), r.HANDED_TO_HUMAN),
         Set((r.UPDATED_AT,), r.iso(now)),
@@ -141,6 +143,16 @@ def give_back(now: int) -> Step:
         Set((r.UPDATED_AT,), r.iso(now)),
     )
     return Step("give_back", ItemExists(), actions)
+
+
+def is_to_be_had(conversation: Conversation, *, now: int, skew_ms: int) -> bool:
+    """Whether a TAKE has a point: a lease of the AI's that is refused here costs it no time, while
+    one that is taken for nothing keeps it waiting until that ends."""
+    lease, outbox = conversation.lease, conversation.outbox
+    if lease is not None and lease.expires_at >= now - skew_ms:
+        return False
+    # A handoff that the customer was told of comes first: the worker knows it by its last turn.
+    return not has_apologised(conversation) and (outbox is None or outbox.kind == PERSON)
 
 
 # --- what their answers mean ---------------------------------------------------------------------
@@ -187,6 +199,4 @@ def with_fates(outbox: Outbox, sids: Mapping[int, str], *, unsure: int | None = 
             return {"message_id": sids[index], "delivery": ACCEPTED}
         return {"delivery": UNKNOWN if index == unsure else NOT_SENT}
 
-    return replace(
-        outbox, entries=tuple({**e, **fate(i)} for i, e in enumerate(outbox.entries))
-    )
+    return replace(outbox, entries=tuple({**e, **fate(i)} for i, e in enumerate(outbox.entries)))

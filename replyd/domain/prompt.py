@@ -37,9 +37,20 @@ def readable(
     if not lines:
         kind = message.param("MessageType") or "unknown"
         lines.append(f"[sent a message without text, of type {kind[:40]}]")
-    if quoted:
-        lines.insert(0, f'[in reply to "{quoted}"]')
+    lines[:0] = _circumstances(message, quoted)
     return "\n".join(lines)
+
+
+def _circumstances(message: InboundMessage, quoted: str) -> list[str]:
+    """How the message came: what it replies to, whose words it may be, which advertisement."""
+    lines = [f'[in reply to "{quoted}"]'] if quoted else []
+    if "true" in (message.param(n).lower() for n in ("Forwarded", "FrequentlyForwarded")):
+        lines.append("[forwarded: these need not be the customer's own words]")
+    shown = [message.param(n).strip() for n in ("ReferralHeadline", "ReferralBody")]
+    if any(shown) or message.param("ReferralSourceUrl"):
+        about = " ".join(" - ".join(filter(None, shown)).split())[:_QUOTED_AT_MOST]
+        lines.append(f'[came from the advertisement "{about}"]' if about else "[came from an ad]")
+    return lines
 
 
 def unread(media: Media, why: str = "its contents cannot be seen here") -> str:

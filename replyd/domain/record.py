@@ -153,6 +153,7 @@ class Conversation:
     profile: str
     assistant_id: str
     consents: int = 0
+    status: str = ""
 
     @property
     def settled(self) -> int:
@@ -213,6 +214,7 @@ def conversation_from(
         profile=_str(item.get(profile_attribute)),
         assistant_id=_str(item.get(assistant_attribute)),
         consents=len(_list(item.get(CONSENT))),
+        status=_str(item.get(STATUS)),
     )
 
 

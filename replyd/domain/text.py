@@ -1,14 +1,13 @@
 """Texts: opt-out words, and replies that fit the channel."""
 
-import re
 import unicodedata
 from functools import lru_cache
+
+from replyd.domain.splitting import Splitter
 
 # Twilio refuses longer bodies (errors 21617, 21658).
 MAX_BODY = 1600
 
-# Chinese and Japanese put no space behind a full stop.
-_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])\s*")
 # WhatsApp's marks for struck-out and fixed-width text; those for bold and italic are punctuation.
 _MARKS = "~`"
 
@@ -48,38 +47,16 @@ def units(text: str) -> int:
 
 
 def split_reply(text: str, limit: int = MAX_BODY) -> tuple[str, ...]:
-    """The reply in parts of at most `limit` UTF-16 units, cut at a paragraph, else a line, a
-    sentence, a word, and inside a word only where one alone is longer.
+    """The reply in parts of at most `limit` UTF-16 units, without white space around them: cut at
+    a paragraph, else a line, a sentence, a word, and inside a word only where one alone is longer.
 
-    A character of two units is never cut, so that a limit of 1 counts as 2 there."""
-    parts: list[str] = []
-    rest = text.strip()
-    while units(rest) > limit:
-        cut = _cut(rest, limit)
-        parts.append(rest[:cut].rstrip())
-        rest = rest[cut:].lstrip()
-    return (*parts, rest) if rest else tuple(parts)
+    What is one to the reader stays whole where it fits into a part: a character with its accents
+    or of several emoji, a web or e-mail address, a telephone number, text in WhatsApp's marks.
+    Longer formatted text is closed at a part's end and reopened in the next, and a quote goes on
+    as one; below 40 units nothing is.
 
-
-def _cut(text: str, limit: int) -> int:
-    """Where to end the first part: after the last separator that fits and is not too early."""
-    end = _fitting(text, limit)
-    for separator in ("\n\n", "\n"):
-        at = text.rfind(separator, 0, end + len(separator))
-        if at > end // 3:
-            return at
-    head = text[: end + 1]
-    sentences = [m.start() for m in _SENTENCE_END.finditer(head) if m.start() <= end]
-    if sentences and sentences[-1] > end // 3:
-        return sentences[-1]
-    word = max(head.rfind(" "), head.rfind("\n"), head.rfind("\t"))
-    return word if word > 0 else end
-
-
-def _fitting(text: str, limit: int) -> int:
-    """How many characters of `text` fit into `limit` UTF-16 units; one at least, or there would
-    be no end to the parts."""
-    end = min(limit, len(text))
-    while units(text[:end]) > limit:
-        end -= max(1, (units(text[:end]) - limit) // 2)
-    return max(1, end)
+    A character of two units is never cut, so that a limit of 1 counts as 2."""
+    text, limit = text.strip(), max(2, limit)
+    if units(text) <= limit:
+        return (text,) if text else ()
+    return tuple(Splitter(text, limit).parts())

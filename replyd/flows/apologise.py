@@ -13,8 +13,8 @@ from replyd.flows.workbench import Turn
 
 async def apologise(held: Turn, what: effects.HandOver) -> bool:
     """An INTENT with a reply's conditions, or those of a notice, SEND, and a COMMIT of no messages;
-    false when the lease was lost. An apology that cannot be sent, or may have been, is not tried again: what
-    counts is that people get the messages. Raises as the store does."""
+    false when the lease was lost. An apology that cannot be sent, or may have been, is not tried
+    again: what counts is that people get the messages. Raises as the store does."""
     outbox = _outbox(held, what)
     if not isinstance(await intend(held, outbox, seq=None), turn.Holds):
         # Whatever it was: a lost lease shows at the handoff's own INTENT.

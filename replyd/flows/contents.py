@@ -6,15 +6,20 @@ the words wait for the turn in memory and in an item of their own, whichever pro
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from replyd.domain import prompt
 from replyd.domain.events import DependencyFailed, FileRead
 from replyd.domain.messages import InboundMessage, Media
 from replyd.errors import DependencyError, Permanent, ReplydError
+from replyd.flows.pacing import FairSlots
 from replyd.ports import Clock, ConversationStore, File, MediaLibrary, Telemetry, Transcriber
 
+# What a turn gives to the model at most; it is held some three times while it is sent.
+MAX_BYTES_OF_TURN = 32 * 1024 * 1024
+_TURNS_WITH_FILES = 8
 _KEPT = 1_000
 # The words outlive every attempt at the turn.
 _KEPT_SECONDS = 24 * 60 * 60
@@ -59,6 +64,7 @@ class ContentReader:
         self._file_wait = file_wait_seconds
         self._max_files = max_files
         self._slots = asyncio.Semaphore(concurrency)
+        self._room = FairSlots(_TURNS_WITH_FILES)
         self._listening: OrderedDict[str, asyncio.Task[str]] = OrderedDict()
 
     def begin(self, message: InboundMessage) -> None:
@@ -83,17 +89,26 @@ class ContentReader:
             place: self._heard(task, message.media[place], started) for place, task in tasks.items()
         }
 
-    async def read(
+    @asynccontextmanager
+    async def reading(
         self, messages: Sequence[InboundMessage], *, images: bool, documents: bool
-    ) -> Contents:
-        """Everything in the messages that the model can take."""
+    ) -> AsyncIterator[Contents]:
+        """Everything in the messages that the model can take. Files are large: turns that hold
+        some wait for one another, each business in its turn."""
         wanted = [
             (message, place, media)
             for message in messages
             for place, media in enumerate(message.media)
             if (images and _is_image(media)) or (documents and _is_document(media))
         ]
-        wanted, surplus = wanted[: self._max_files], wanted[self._max_files :]
+        room = self._room.slot(messages[0].business) if wanted else nullcontext()
+        async with room:
+            yield await self._read(messages, wanted)
+
+    async def _read(
+        self, messages: Sequence[InboundMessage], every: Sequence[tuple[InboundMessage, int, Media]]
+    ) -> Contents:
+        wanted, surplus = every[: self._max_files], every[self._max_files :]
         words, found = await asyncio.gather(
             asyncio.gather(*(self.words(message) for message in messages)),
             asyncio.gather(*(self._fetch(m, media) for m, _, media in wanted)),
@@ -101,7 +116,10 @@ class ContentReader:
         notes = {m.sid: dict(w) for m, w in zip(messages, words, strict=True)}
         files: list[File] = []
         for (message, place, media), file in zip(wanted, found, strict=True):
-            if isinstance(file, File):
+            size = sum(len(f.data) for f in files)
+            if isinstance(file, File) and size + len(file.data) > MAX_BYTES_OF_TURN:
+                note = prompt.unread(media, "too much came at once")
+            elif isinstance(file, File):
                 files.append(file)
                 note = prompt.shown(media, len(files))
             else:

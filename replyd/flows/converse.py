@@ -6,6 +6,7 @@ from dataclasses import replace
 from replyd.domain import effects, formatting, output, prompt, turn, usage
 from replyd.domain.events import ModelAnswered, ModelAsked
 from replyd.domain.profile import Profile
+from replyd.domain.record import Conversation
 from replyd.domain.tools import HAND_OVER, hand_over_arguments
 from replyd.errors import Busy, DependencyDown, Permanent
 from replyd.flows.compose import Draft, draft_from, fixed_draft
@@ -17,7 +18,17 @@ from replyd.ports import File, Line, ModelReply, ModelRequest
 async def converse(held: Turn) -> Draft | effects.HandOver:
     """The reply as it goes out, or that people get the conversation. Raises as the model and the
     store do, TurnOverError, and Permanent for an answer that never comes."""
-    files = await _read(held, held.profile)
+    reader, messages = held.bench.contents, [t.message for t in held.taken]
+    if reader is None or not any(message.media for message in messages):
+        return await _converse(held, ())
+    images, documents = held.profile.images, held.profile.documents
+    async with reader.reading(messages, images=images, documents=documents) as contents:
+        # The texts then tell what is in the files, or why they do not.
+        held.read_as(contents.notes)
+        return await _converse(held, contents.files)
+
+
+async def _converse(held: Turn, files: Sequence[File]) -> Draft | effects.HandOver:
     asked = "\n".join(t.text for t in held.taken)
     if (stopped := await _moderated(held, "input", asked)) is not None:
         return stopped
@@ -67,18 +78,6 @@ def _without_answer(held: Turn, finish: str, remedy: str) -> Draft | effects.Han
     return effects.give_up(held.conversation, held.pending, turn.FAILED, detail, held.bench.policy)
 
 
-async def _read(held: Turn, profile: Profile) -> Sequence[File]:
-    """The files of the messages; their texts then tell what is in them, or why they do not."""
-    reader = held.bench.contents
-    if reader is None or not any(t.message.media for t in held.taken):
-        return ()
-    contents = await reader.read(
-        [t.message for t in held.taken], images=profile.images, documents=profile.documents
-    )
-    held.read_as(contents.notes)
-    return contents.files
-
-
 def _request(held: Turn, files: Sequence[File]) -> ModelRequest:
     conversation = held.conversation
     kept, thread_id = conversation.messages, conversation.thread_id
@@ -92,7 +91,7 @@ def _request(held: Turn, files: Sequence[File]) -> ModelRequest:
         thread_id=thread_id,
         unseen=tuple(Line(*line) for line in unseen),
         history=tuple(Line(*line) for line in prompt.lines(history)),
-        conversation_id=conversation.conversation_id,
+        conversation_id=_known_outside(conversation),
         sids=held.sids,
         customer=conversation.customer,
         business=conversation.company_tel,
@@ -100,6 +99,13 @@ def _request(held: Turn, files: Sequence[File]) -> ModelRequest:
         files=tuple(files),
         again=conversation.attempts > 1 or held.account.restarts > 0,
     )
+
+
+def _known_outside(conversation: Conversation) -> str:
+    """The conversation's id, for the vendor's metadata; nothing where it would tell the number:
+    tables without a sort key have no other id."""
+    named = conversation.conversation_id
+    return "" if conversation.customer.lstrip("+") in named else named
 
 
 async def _respond(held: Turn, request: ModelRequest) -> ModelReply:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from replyd.domain import breaker
 from replyd.domain.breaker import Breaker, BreakerPolicy
-from replyd.errors import Busy, DependencyDown, DependencyError, Temporary
+from replyd.errors import Busy, DependencyDown, DependencyError, Permanent, Temporary
 from replyd.flows.pacing import KeyPace
 from replyd.ports import Clock, ModelReply, ModelRequest, ReplyModel
 
@@ -98,7 +98,11 @@ class Models:
                     break
                 name = self._standing_in(guarded.backend.fallback)
             request = _anew(request)
-        raise _first_of(failures)
+        failure = _first_of(failures)
+        if failure.code == GONE and len(failures) == 1:
+            # Coming back would find it gone again: people need not wait for that.
+            raise Permanent(failure.dependency, failure.reason, code=failure.code)
+        raise failure
 
     def _own(self, profile: str) -> str:
         return self._standing_in(profile if profile in self._guarded else self._default)

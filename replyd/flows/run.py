@@ -11,6 +11,7 @@ from replyd.errors import DependencyError
 from replyd.flows.compose import Draft
 from replyd.flows.converse import converse
 from replyd.flows.tools import TurnOverError
+from replyd.flows.typing_indicator import typing_indicator
 from replyd.flows.workbench import Turn
 
 _MAX_DRAFTS = 1_000
@@ -56,7 +57,8 @@ async def ask(held: Turn, drafts: Drafts) -> Draft | effects.HandOver | Unwanted
     call = asyncio.create_task(converse(held))
     watch = asyncio.create_task(_until_unwanted(held))
     try:
-        await asyncio.wait((call, watch), return_when=asyncio.FIRST_COMPLETED)
+        async with typing_indicator(held, enabled=bench.typing):
+            await asyncio.wait((call, watch), return_when=asyncio.FIRST_COMPLETED)
         now = bench.clock.now()
         account.model_ms += now - started
         if not call.done():

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from replyd.domain.catch_up import Inbox
 from replyd.domain.messages import InboundMessage, OutboundPart, Params, SentMessage
 from replyd.domain.pacing import Bucket, Rates
 from replyd.errors import Busy
@@ -153,6 +154,12 @@ class PacedChannel:
         self, account_sid: str, sender: str, recipient: str, since: int
     ) -> Sequence[SentMessage]:
         return await self._channel.sent_since(account_sid, sender, recipient, since)
+
+    async def received_since(self, account_sid: str, since: int, until: int) -> Inbox:
+        return await self._channel.received_since(account_sid, since, until)
+
+    async def state_of(self, account_sid: str, sid: str) -> str:
+        return await self._channel.state_of(account_sid, sid)
 
     async def show_typing(self, message_sid: str, account_sid: str) -> None:
         await self._channel.show_typing(message_sid, account_sid)

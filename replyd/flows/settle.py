@@ -78,9 +78,7 @@ async def settle_person(held: Turn, outbox: Outbox) -> bool:
     """As `settle`, for a person's answer: it settles no message, and the lease goes."""
 
     def commit(seen: Outbox, entries: tuple[Entry, ...]) -> Step:
-        return person_steps.commit_person(
-            held.lease.token, seen, entries, held.bench.clock.now()
-        )
+        return person_steps.commit_person(held.lease.token, seen, entries, held.bench.clock.now())
 
     return await _until_held(held, outbox, commit)
 

@@ -1,5 +1,6 @@
 """STATUS CALLBACK: what became of a message that replyd sent."""
 
+from collections.abc import Callable
 from typing import Any
 
 from replyd.domain import delivery
@@ -35,18 +36,24 @@ class TrackDelivery:
         clock: Clock,
         telemetry: Telemetry,
         recorded: frozenset[str],
+        throttled: Callable[[str, str, str], None],
     ) -> None:
+        """`throttled`: told the account, the sender and the error code of each failure."""
         self._store = store
         self._tell = tell
         self._clock = clock
         self._telemetry = telemetry
         self._recorded = recorded
+        self._throttled = throttled
 
     async def __call__(self, params: Params, query: Params) -> None:
         """`params`: the signed fields; `query`: what `domain.callback` put into the URL."""
         sid = first_value(params, "MessageSid") or first_value(params, "SmsSid")
         status = first_value(params, "MessageStatus") or first_value(params, "SmsStatus")
         error_code = first_value(params, "ErrorCode")
+        if error_code:
+            sender = first_value(params, "From")
+            self._throttled(first_value(params, "AccountSid"), sender, error_code)
         part = part_of(sid, query)
         written = told = False
         if part is not None and status in self._recorded:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from replyd.domain.address import WHATSAPP_PREFIX
+from replyd.domain.events import DependencyFailed
 from replyd.errors import DependencyError, Permanent
 from replyd.flows.workbench import Turn
 
@@ -34,7 +35,10 @@ async def _keep_showing(held: Turn) -> None:
         try:
             await held.bench.channel.show_typing(message.sid, message.account_sid)
         except DependencyError as error:
-            held.bench.failed("typing", error)
+            held.bench.telemetry.emit(
+                # Never as down: that would tell load balancers, while messages go out.
+                DependencyFailed(error.dependency, "typing", error.reason, error.code)
+            )
             if isinstance(error, Permanent):
                 return
         await asyncio.sleep(REPEAT_SECONDS)

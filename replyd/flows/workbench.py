@@ -18,6 +18,7 @@ from replyd.errors import DependencyError
 from replyd.flows.account import Account
 from replyd.flows.contents import ContentReader
 from replyd.flows.lease import Lease
+from replyd.flows.send_pace import SendPace
 from replyd.ports import (
     Channel,
     Clock,
@@ -59,6 +60,8 @@ class Workbench:
     owner: str
     # A send starts only while this much of the lease is left: watchdog + HTTP timeout.
     send_margin_seconds: float
+    # What each business number may send; a part waits for it before it looks at its lease.
+    pace: SendPace
     # A send whose answer was lost has arrived, or never will, and shows in the channel's list,
     # this long after it was written.
     grace_seconds: float
@@ -79,8 +82,12 @@ class Workbench:
     seen_horizon_ms: int = 15 * 24 * 60 * 60 * 1000
     # What a customer is told when the AI gives up; empty for nothing.
     apology_text: str = ""
+    # How long a part waits until the one before it is on its way.
+    part_wait_seconds: float = 0
     # What confirms STOP; empty for nothing.
     stop_text: str = ""
+    # Whether the customer sees that an answer is being written.
+    typing: bool = False
     # Whether message texts may go into the account of a turn, and so into the log.
     bodies: bool = False
 

@@ -2,14 +2,14 @@
 
 import argparse
 import asyncio
-import re
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from replyd.domain import address
-from replyd.operate.desk import Desk
+from replyd.flows.desk import Desk
+from replyd.operate import people
+from replyd.operate.arguments import add_bodies, count, customer, sid
 from replyd.operate.dlq import HANDOFF, REPLIES, Morgue
 
 OK = 0
@@ -19,7 +19,6 @@ USAGE = 2
 OpenDesk = Callable[[argparse.Namespace], AbstractAsyncContextManager[Desk]]
 OpenMorgue = Callable[[argparse.Namespace], AbstractAsyncContextManager[Morgue]]
 
-_SID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # `argparse` has no public name for what `add_subparsers` returns.
 _Commands = Any
 
@@ -30,6 +29,7 @@ def add_to(
     add_settings: Callable[[argparse.ArgumentParser], None],
     open_desk: OpenDesk,
     open_morgue: OpenMorgue,
+    open_counter: people.OpenCounter,
 ) -> None:
     """Add `conversation`, `explain` and `dlq`, all of whose `run` return an exit code."""
 
@@ -41,7 +41,7 @@ def add_to(
         return parser
 
     conversation = commands.add_parser(
-        "conversation", help="look at a customer's conversations"
+        "conversation", help="look at conversations, and act in them"
     ).add_subparsers(required=True, metavar="COMMAND")
     show = add(
         conversation,
@@ -52,11 +52,13 @@ def add_to(
         description="All records of a customer, newest first: what happens next and why, what "
         "waits, who has it, what was said. Exit code 1 when there is none.",
     )
-    show.add_argument("tel", type=_address, metavar="TEL", help="such as +447700900001")
+    show.add_argument("tel", type=customer, metavar="TEL", help="such as +447700900001")
     show.add_argument(
-        "--history", type=_count, default=10, metavar="N", help="newest entries (default 10)"
+        "--history", type=count, default=10, metavar="N", help="newest entries (default 10)"
     )
-    _add_bodies(show)
+    add_bodies(show)
+
+    people.add_to(conversation, add, open_desk=open_desk, open_counter=open_counter)
 
     explain = add(
         commands,
@@ -68,10 +70,10 @@ def add_to(
         "to people, or waits; for a message of replyd's, what it answered and whether it arrived. "
         "Exit code 1 when no record knows it.",
     )
-    explain.add_argument("sid", type=_sid, metavar="SID", help="such as SM0123…")
+    explain.add_argument("sid", type=sid, metavar="SID", help="such as SM0123…")
     explain.add_argument(
         "--customer",
-        type=_address,
+        type=customer,
         metavar="TEL",
         help="whose message it is; without it the whole table is read, which costs its read "
         "capacity",
@@ -96,8 +98,8 @@ def add_to(
         help="what is there and why",
         description="Looks at messages and leaves them there; others get them again at once.",
     )
-    shown.add_argument("--limit", type=_count, default=10, metavar="N", help="default 10")
-    _add_bodies(shown)
+    shown.add_argument("--limit", type=count, default=10, metavar="N", help="default 10")
+    add_bodies(shown)
     redrive = add(
         dlq,
         "redrive",
@@ -121,30 +123,9 @@ def add_to(
         parser.add_argument("queue", nargs="?", choices=(REPLIES, HANDOFF), help="default both")
 
 
-def _add_bodies(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bodies", action="store_true", help="with texts, which are personal data")
-
-
-def _address(value: str) -> str:
-    if not address.is_address(value):
-        raise argparse.ArgumentTypeError(f"{value!r} is no address such as +447700900001")
-    return address.bare(value)
-
-
-def _sid(value: str) -> str:
-    if _SID.fullmatch(value) is None:
-        raise argparse.ArgumentTypeError(f"{value!r} is no SID")
-    return value
-
-
-def _count(value: str) -> int:
-    if not value.isdecimal():
-        raise argparse.ArgumentTypeError(f"{value!r} is not a number")
-    return int(value)
-
-
 async def _show(arguments: argparse.Namespace, open_desk: OpenDesk) -> int:
-    from replyd.operate import render, show
+    from replyd.flows import show
+    from replyd.operate import render
 
     async with open_desk(arguments) as desk:
         found = await show.show(

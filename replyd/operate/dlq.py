@@ -10,7 +10,7 @@ from replyd.adapters.twilio.inbound import parse
 from replyd.domain.address import masked
 from replyd.domain.wakeup import BodyCodec, Foreign
 from replyd.errors import PoisonMessage
-from replyd.operate.desk import iso_or_none
+from replyd.flows.desk import iso_or_none
 from replyd.ports import DeadLetterQueues, DeadMessage, DeadQueue
 
 # How many messages a listing looks at.

@@ -8,7 +8,7 @@ from replyd.domain import address, record
 from replyd.domain.history import archive_name
 from replyd.domain.messages import ConversationKey
 from replyd.domain.record import Conversation, Entry
-from replyd.operate.desk import Desk
+from replyd.flows.desk import Desk
 from replyd.operate.fate import Fate, fate
 
 _ARCHIVE = archive_name("")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from replyd.domain import delivery, recovery, turn
+from replyd.domain import delivery, effects, record, recovery, turn
 from replyd.domain.explain import count_of, why
 from replyd.domain.record import Conversation, Entry, Outbox
 
@@ -31,9 +31,9 @@ class Fate:
     """What became of a message.
 
     `state`: `waiting`, `replying`, `handing_over` (its turn is under way), `answered`,
-    `partly_answered`, `handed_over`, `settled` (nothing more is known), `sending`, `sent`,
-    `not_delivered`, or `foreign` (somebody else wrote it). `merged`: the SIDs of the turn's
-    customer messages, in order; `replies`: what the turn sent."""
+    `partly_answered`, `handed_over`, `withheld` (a budget is used up), `settled` (nothing more is
+    known), `sending`, `sent`, `not_delivered`, or `foreign` (somebody else wrote it). `merged`: the
+    SIDs of the turn's customer messages, in order; `replies`: what the turn sent."""
 
     sid: str
     direction: str
@@ -43,6 +43,12 @@ class Fate:
     merged: tuple[str, ...] = ()
     replies: tuple[Sent, ...] = ()
     reason: str = ""
+
+
+_TOLD_BY_FAILURE = (
+    *(turn.FAILED, turn.TOO_OLD, turn.AMBIGUOUS),
+    *(turn.OVER_LIMIT, turn.LOOP, turn.FLAGGED),
+)
 
 
 def fate(
@@ -71,6 +77,9 @@ def _of_pending(sid: str, conversation: Conversation) -> Fate | None:
         text = f"waiting, as message {place + 1} of {len(pending)} that nobody has answered yet"
         return Fate(sid, "inbound", "waiting", text)
     replies = tuple(_sent_parts(outbox))
+    if outbox.kind == "silence":
+        text = f"it gets no answer: {outbox.detail or why(outbox.reason)}"
+        return Fate(sid, "inbound", "withheld", text, outbox.turn_id, taken, (), outbox.reason)
     if outbox.kind == "handoff":
         text = f"people are getting it just now: {outbox.detail or why(outbox.reason)}"
         return Fate(
@@ -87,7 +96,8 @@ def _of_outbox(sid: str, outbox: Outbox | None) -> Fate | None:
     place = parts.index(sid) + 1
     users = tuple(str(e.get("message_id", "")) for e in outbox.entries if e.get("role") == "user")
     replies = tuple(_sent_parts(outbox))
-    what = "the apology" if outbox.kind == "apology" else f"part {place} of a reply"
+    ahead = outbox.kind in effects.AHEAD_OF_HANDOFF
+    what = "a word ahead of a handoff" if ahead else f"part {place} of a reply"
     text = f"{what} that is being sent{_answers(users)}"
     return Fate(sid, "outbound", "sending", text, outbox.turn_id, users, replies)
 
@@ -121,8 +131,17 @@ def _of_history(
         state, text = _of_reply(_sent(entry), turn_id, users)
         return Fate(sid, direction, state, text, turn_id, users, replies)
     state, reason, text = _of_turn(conversation, turn_id, replies, last)
-    if any(e.get("turn_id") == f"apology-{users[0]}" for e in history):
-        text += "; before, the customer was told that no answer would come"
+    ahead = [e for e in history if users and e.get("turn_id") == f"apology-{users[0]}"]
+    if ahead:
+        announced = ahead[-1].get(effects.ANNOUNCED)
+        told = str(announced.get("reason", "")) if isinstance(announced, Mapping) else ""
+        reason = told if told in turn.INTENDED else reason
+        if told == turn.BY_AI:
+            text = f"people got it: {why(told)}; before, the AI took its leave"
+        elif told == turn.OPTED_OUT:
+            text += "; before, the customer was told that STOP was understood"
+        else:
+            text += "; before, the customer was told that no answer would come"
     return Fate(
         sid, direction, state, text + _together(sid, users), turn_id, users, replies, reason
     )
@@ -131,7 +150,7 @@ def _of_history(
 def _of_reply(sent: Sent, turn_id: str, users: tuple[str, ...]) -> tuple[str, str]:
     what = f"part of a reply{_answers(users)}"
     if turn_id.startswith("apology-"):
-        what = f"the apology for {turn_id.removeprefix('apology-')}, which the AI could not answer"
+        what = f"a word ahead of the handoff of {turn_id.removeprefix('apology-')}"
     if sent.delivery not in delivery.NOT_DELIVERED:
         return "sent", f"{what}; as far as is known it is {sent.delivery}"
     told = "people know" if sent.people_told else "people do not know yet"
@@ -146,7 +165,9 @@ def _of_turn(
     reason, detail = str(last.get("reason", "")), str(last.get("detail", ""))
     if any(sent.delivery == delivery.UNKNOWN for sent in replies):
         return "handed_over", turn.AMBIGUOUS, f"people got it: {why(turn.AMBIGUOUS)}"
-    if reason in (turn.FAILED, turn.TOO_OLD, turn.AMBIGUOUS):
+    if reason and conversation.status == record.REPLY_WITHHELD:
+        return "withheld", reason, f"it got no answer: {detail or why(reason)}"
+    if reason in _TOLD_BY_FAILURE:
         return "handed_over", reason, f"people got it: {detail or why(reason)}"
     if reason == _PARTLY_SENT:
         return "partly_answered", reason, f"answered in part: {detail}"

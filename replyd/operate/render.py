@@ -41,6 +41,22 @@ def records(customer: str, found: Sequence[Mapping[str, Any]]) -> RenderableType
     )
 
 
+def conversations(rows: Iterable[Mapping[str, Any]]) -> Table:
+    table = _table("customer", "conversation", "status", "with people", "waiting", "last message")
+    for row in rows:
+        yes = {True: "yes", False: "no"}
+        shown = (
+            row["recipient_tel"],
+            row["conversation_id"],
+            row["conversation_status"],
+            yes[row["handoff_to_human"]],
+            yes[row["waiting"]],
+            f"{row['last_message_at'] or ''} {row['last_role'] or ''}",
+        )
+        table.add_row(*(text(cell) for cell in shown))
+    return table
+
+
 def _record(found: Mapping[str, Any]) -> RenderableType:
     takes = "takes new messages" if found["takes_new_messages"] else "takes no new messages"
     business = found["company_tel"] or "any business number"

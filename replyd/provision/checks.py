@@ -19,6 +19,7 @@ from replyd.provision.ai_checks import (
 from replyd.provision.assignments import about_assignments, knows_assistants
 from replyd.provision.requirements import about_queue, about_table
 from replyd.provision.results import CheckResult, Failure, outcome, settings_result
+from replyd.provision.twilio_checks import CheckedNumbers, about_webhooks
 from replyd.settings import Settings
 
 CHECK_SECONDS = 10.0
@@ -27,7 +28,8 @@ _MEND = {
     "sqs": "check the queue's URL, AWS credentials and region, and AWS_ENDPOINT_URL if it is set",
     "dynamodb": "check conversations.table, AWS credentials and region, and AWS_ENDPOINT_URL if it "
     "is set",
-    "twilio": "check the account's SID and token in twilio.accounts, and twilio.base_url",
+    "twilio": "check the account's SID and token, in twilio.accounts or in its secret, and "
+    "twilio.base_url",
 }
 
 
@@ -53,13 +55,15 @@ async def check(
     channel: CheckedChannel,
     open_tools: OpenTools,
     table: WholeTable,
+    numbers: CheckedNumbers | None = None,
     assistants: bool = False,
     timeout: float = CHECK_SECONDS,
 ) -> list[CheckResult]:
     """All checks at once, each within `timeout` seconds. Sends nothing and changes nothing.
 
-    `models`: by profile, "" for the default one. `assistants`: read the table for what its
-    conversations name even where the settings speak of no assistants."""
+    `models`: by profile, "" for the default one. `numbers`: those of Twilio's accounts, whose
+    webhooks are not looked at without it. `assistants`: read the table for what its conversations
+    name even where the settings speak of no assistants."""
     queues, guarded = settings.queues, partial(_guarded, timeout)
     own = [
         guarded("replies queue", "sqs", partial(_queue, inspector, queues.replies_url)),
@@ -68,18 +72,20 @@ async def check(
     ]
     accounts = [
         guarded(f"Twilio {sid[:4]}…{sid[-4:]}", "twilio", partial(_account, channel, sid))
-        for sid in settings.twilio.accounts
+        for sid in (*settings.twilio.accounts, *settings.twilio.account_sids)
     ]
     # A process that only takes webhooks asks no model, and need not have its key.
     answers = settings.server.role != "webhook"
     scans = assistants or (answers and knows_assistants(settings.ai))
-    there, ai, named, vendors = await asyncio.gather(
+    there, ai, named, vendors, webhooks = await asyncio.gather(
         asyncio.gather(*own),
         _ai(settings, models, open_tools, timeout) if answers else _nothing(),
         about_assignments(settings.ai, table, timeout) if scans else _nothing(),
         asyncio.gather(*accounts),
+        about_webhooks(settings, numbers, timeout) if numbers is not None else _nothing(),
     )
-    return [settings_result(), _public_url(settings), *there, *ai, *named, *vendors]
+    rows = (*there, *ai, *named, *vendors, *webhooks)
+    return [settings_result(), _public_url(settings), *rows]
 
 
 async def _ai(

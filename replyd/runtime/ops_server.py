@@ -1,4 +1,5 @@
-"""The operations port: liveness, readiness, metrics. No authentication: keep it private."""
+"""The operations port: liveness, readiness, metrics, and the operator API. Only the last one asks
+who is there: keep the port private."""
 
 import socket
 from collections.abc import Callable, Sequence
@@ -7,11 +8,12 @@ from aiohttp import web
 
 from replyd.runtime.health import Health
 from replyd.runtime.listening import Listening
+from replyd.runtime.operator_api import ANSWER_SECONDS, OperatorApi
 
 
 class OpsServer:
-    """`render`: the metrics and their content type. A port of 0 takes a free one. `sockets`:
-    listening ones to serve on, instead of host and port."""
+    """`render`: the metrics and their content type. `operators`: None where the API is off. A port
+    of 0 takes a free one. `sockets`: listening ones to serve on, instead of host and port."""
 
     def __init__(
         self,
@@ -21,10 +23,12 @@ class OpsServer:
         host: str,
         port: int,
         sockets: Sequence[socket.socket] = (),
+        operators: OperatorApi | None = None,
     ) -> None:
         self._health = health
         self._render = render
         self._listening = Listening(host, port, sockets)
+        self._operators = operators
         self._runner: web.AppRunner | None = None
 
     @property
@@ -43,7 +47,11 @@ class OpsServer:
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/healthz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        if self._operators is not None:
+            self._operators.add_to(app)
+        # What a person is sending is not cut off.
+        patience = 1 if self._operators is None else ANSWER_SECONDS
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=patience)
         await self._runner.setup()
         await self._listening.start(self._runner)
 

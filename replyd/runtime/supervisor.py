@@ -10,6 +10,7 @@ from itertools import chain
 import structlog
 
 from replyd.runtime.buffer import Buffer
+from replyd.runtime.catch_up import CatchUpService
 from replyd.runtime.consumer import Consumer
 from replyd.runtime.health import Health
 from replyd.runtime.ops_server import OpsServer
@@ -42,6 +43,7 @@ class Supervisor:
         drain_seconds: float,
         watchdog_seconds: float,
         takes_webhooks: bool = True,
+        catch_up: CatchUpService | None = None,
     ) -> None:
         self.webhooks = webhooks
         self.ops = ops
@@ -51,6 +53,7 @@ class Supervisor:
         self._progress = progress
         self._manager = manager
         self._takes_webhooks = takes_webhooks
+        self._catch_up = catch_up
         self._services: list[asyncio.Task[None]] = []
         self._drain_seconds = drain_seconds
         self._watchdog_seconds = watchdog_seconds
@@ -83,10 +86,16 @@ class Supervisor:
                 watchdog = group.create_task(self._watchdog())
                 receipts = group.create_task(self._buffer.run(), name="buffer")
                 polls = [group.create_task(c.run(), name="consumer") for c in self._consumers]
-                self._services = [receipts, *polls]
+                rounds = []
+                if self._catch_up is not None:
+                    rounds.append(group.create_task(self._catch_up.run(), name="catch-up"))
+                self._services = [receipts, *polls, *rounds]
                 self._is_ready()
                 feeding = group.create_task(self._feed())
                 await self._stop.wait()
+                # Before the buffer drains: what it has staged by then is looked after.
+                for task in rounds:
+                    task.cancel()
                 await self._drain(polls)
                 for task in (receipts, feeding, watchdog):
                     task.cancel()

@@ -53,9 +53,10 @@ class Refusal(Exception):
 
 class WebhookServer:
     """`accept` makes a message durable or raises; `track` takes the parameters of a status
-    callback and its query. `refresh`: looks for other tokens of an account, and tells whether there
-    are any; bounded in time and number, raises when none are known. Ports of 0 take a free one; `port` tells which. `sockets`: listening
-    ones to serve on, instead of host and port; whoever made them keeps them open."""
+    callback and its query. `refresh`: looks for other tokens of an account,
+    bounded in time and number, and tells whether there are any; raises when none are known at all.
+    Ports of 0 take a free one; `port` tells which. `sockets`: listening ones to serve on, instead
+    of host and port; whoever made them keeps them open."""
 
     def __init__(
         self,

@@ -12,7 +12,6 @@ from replyd.settings.groups import (
     Queues,
     Server,
     Turn,
-    Twilio,
     UnknownSender,
     Window,
 )
@@ -22,6 +21,7 @@ from replyd.settings.media import Media, Moderation, Voice
 from replyd.settings.model import Settings
 from replyd.settings.sending import Sending
 from replyd.settings.tools import Tool
+from replyd.settings.twilio import Twilio
 
 __all__ = [
     "DEFAULT_PATH",

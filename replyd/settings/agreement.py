@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from replyd.settings import ai_agreement
 from replyd.settings.disagreement import Disagreement
+from replyd.settings.values import ACCOUNT_SID
 
 if TYPE_CHECKING:
     from replyd.settings.model import Settings
@@ -27,6 +28,7 @@ def disagreements(settings: Settings) -> list[Disagreement]:
         *_window(settings),
         *_turn(settings),
         *_queues(settings),
+        *_accounts(settings),
         *_others(settings),
         *_catch_up(settings),
         *ai_agreement.disagreements(settings),
@@ -93,6 +95,35 @@ def _queues(s: Settings) -> Iterator[Disagreement]:
             ("queues.handoff_url", "queues.replies_url"),
             "queues.handoff_url and queues.replies_url must be two queues: workers would answer "
             "what people were given",
+        )
+
+
+def _accounts(s: Settings) -> Iterator[Disagreement]:
+    name, sids = s.twilio.secret_name, s.twilio.account_sids
+    keys = ("twilio.secret_name", "twilio.account_sids")
+    if sids and not name:
+        yield Disagreement(
+            keys,
+            "twilio.secret_name is missing: the accounts in twilio.account_sids have their tokens "
+            "in secrets of that name",
+        )
+    if name and not sids:
+        yield Disagreement(
+            keys,
+            "twilio.account_sids is missing: only the accounts in it have their tokens in the "
+            "secrets of twilio.secret_name",
+        )
+    if name and ACCOUNT_SID not in name and len(set(sids)) > 1:
+        yield Disagreement(
+            keys,
+            f"twilio.secret_name must have {ACCOUNT_SID} in it: each of the {len(set(sids))} "
+            "accounts in twilio.account_sids has a token of its own",
+        )
+    if both := set(sids) & set(s.twilio.accounts):
+        yield Disagreement(
+            ("twilio.account_sids", "twilio.accounts"),
+            f"twilio.account_sids and twilio.accounts share {len(both)} of their accounts: it "
+            "would not be clear which token counts",
         )
 
 

@@ -46,8 +46,9 @@ class Profile(BaseModel):
     timeout_seconds: Positive = 60
     """How long one call may take."""
     api_key: SecretStr = Field(default=NO_SECRET, examples=["sk-..."], json_schema_extra=REQUIRED)
-    """The API key; better kept in `OPENAI_API_KEY`. `file:/path`, `env:NAME` and
-    `file:$CREDENTIALS_DIRECTORY/name` say where it is. May be empty when `base_url` is set. A
+    """The API key; better kept in `OPENAI_API_KEY`. `file:/path`,
+    `file:$CREDENTIALS_DIRECTORY/name`, `env:NAME` and `secretsmanager:name#key` say where it is.
+    May be empty when `base_url` is set. A
     profile with a `base_url` of its own does not inherit the key of `[ai]`."""
     base_url: Annotated[str, AfterValidator(as_url)] = ""
     """Base URL of another server that speaks this API, with its version path, such as

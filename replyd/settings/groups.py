@@ -12,11 +12,11 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
-    StringConstraints,
 )
 
 from replyd.settings.kinds import (
     FROZEN,
+    NO_SECRET,
     REQUIRED,
     Count,
     Duration,
@@ -25,25 +25,19 @@ from replyd.settings.kinds import (
     Positive,
 )
 from replyd.settings.values import (
-    as_account_tokens,
+    as_bearer_token,
     as_origin,
     as_queue_url,
     as_region,
     as_table,
-    as_url,
-    as_url_prefix,
     as_words,
     uppercased,
     with_failures,
 )
 
-AccountSid = Annotated[str, StringConstraints(pattern=r"^AC[0-9a-f]{32}$")]
-Token = Annotated[SecretStr, Field(min_length=1)]
-Tokens = Annotated[tuple[Token, ...], BeforeValidator(as_account_tokens), Field(max_length=2)]
 DeliveryState = Literal["sent", "delivered", "read", "undelivered", "failed"]
 Words = Annotated[tuple[str, ...], AfterValidator(as_words)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-UrlPrefix = Annotated[str, Field(min_length=1), AfterValidator(as_url_prefix)]
 
 
 class Server(BaseModel):
@@ -79,14 +73,19 @@ class Server(BaseModel):
 
 
 class Ops(BaseModel):
-    """The HTTP server for `/livez`, `/readyz`, `/healthz` and `/metrics`."""
+    """The HTTP server for `/livez`, `/readyz`, `/healthz` and `/metrics`, and for people's tools."""
 
     model_config = FROZEN
 
     host: Name = "127.0.0.1"
-    """Address to listen on. There is no authentication: keep it off the public network."""
+    """Address to listen on. Only the operator API asks who is there: keep it off the public
+    network."""
     port: Port = 9090
     """Port to listen on; 0 takes a free one."""
+    token: Annotated[SecretStr, AfterValidator(as_bearer_token)] = NO_SECRET
+    """The bearer token of the operator API, through which people's tools read conversations, answer
+    in them, take them from the AI and give them back. At least 16 characters; empty: there is no
+    such API. May be a reference, as `ai.api_key`."""
 
 
 class Queues(BaseModel):
@@ -166,28 +165,6 @@ class Window(BaseModel):
     max_restarts: Annotated[int, Field(ge=0)] = 2
     """How many times a draft is thrown away because further messages came while it was
     written."""
-
-
-class Twilio(BaseModel):
-    """The accounts whose webhooks are taken, and Twilio's REST API."""
-
-    model_config = FROZEN
-
-    base_url: Annotated[str, AfterValidator(as_url)] = ""
-    """Another host that speaks Twilio's API; empty for Twilio."""
-    media_urls: tuple[UrlPrefix, ...] = Field(default=(), examples=[["https://media.example.com"]])
-    """URLs below which that host may redirect to customers' files, besides Twilio's own."""
-    timeout_seconds: Positive = 10
-    """How long one request may take in all. An unclear send is looked into after twice this, the
-    grace."""
-    accounts: dict[AccountSid, Tokens] = Field(
-        default_factory=dict,
-        examples=[{"AC0123456789abcdef0123456789abcdef": ["token"]}],
-        json_schema_extra=REQUIRED,
-    )
-    """Auth tokens by account SID: one, or two while a token is being replaced; the first one
-    sends. `TWILIO_ACCOUNT_SID` with `TWILIO_AUTH_TOKEN` adds an account, or puts a token first.
-    `file:/path`, `env:NAME` and `file:$CREDENTIALS_DIRECTORY/name` say where a token is."""
 
 
 class Turn(BaseModel):

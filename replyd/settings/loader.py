@@ -19,6 +19,7 @@ from replyd.settings.ai import Ai, Profile
 from replyd.settings.model import Settings
 from replyd.settings.names import Path as Location
 from replyd.settings.names import dotted, within
+from replyd.settings.references import Found, LookUp
 from replyd.settings.sources import Sources
 from replyd.settings.wording import sentence
 
@@ -38,18 +39,23 @@ def load(
     overrides: Mapping[str, str] | None = None,
     *,
     require_serving: bool = True,
+    look_up: LookUp | None = None,
 ) -> Settings:
     """The settings, from a file, the environment and flags (`overrides`: "section.key" to text).
 
     Without `config_path`, `config/replyd.toml` is read where there is one. `require_serving`:
     whether what `replyd serve` cannot do without must be there, also where references to secrets
-    lead. Raises ConfigError with one line for each problem.
+    lead. `look_up`: asked once, for what then is needed of Secrets Manager; without it nothing
+    there can be had. No reference is left in the settings.
+
+    Raises ConfigError with one line for each problem, and, where nothing is wrong,
+    the DependencyError for which a secret could not be looked up.
     """
     sources = Sources(config_path or DEFAULT_PATH)
     sources.take_file(must_exist=config_path is not None)
     sources.take_environment(environ)
     sources.take_overrides(overrides or {})
-    sources.resolve(environ)
+    sources.resolve(environ, _looked_up(sources, look_up) if require_serving and look_up else {})
     # A group with a wrong setting is built without it, so that what else is wrong shows too.
     built = {name: _section(sources, name, f) for name, f in Settings.model_fields.items()}
     draft = Settings.model_construct(None, **built)
@@ -62,7 +68,22 @@ def load(
             sources.problems.append(f"{disagreement.sentence} ({origins})")
     if sources.problems:
         raise ConfigError(sources.problems)
+    if sources.down is not None:
+        raise sources.down
     return Settings.model_validate(built)
+
+
+def _looked_up(sources: Sources, look_up: LookUp) -> Found:
+    """Which secrets are needed, and where they are, is said by settings that hold none."""
+    role = _raw(sources, "server", "role")
+    needed = sources.names_of_secrets(_OF_WORKERS if role == "webhook" else ())
+    return look_up(needed, _raw(sources, "aws", "region").strip()) if needed else {}
+
+
+def _raw(sources: Sources, section: str, key: str) -> str:
+    """The text that was set, right or wrong."""
+    value = sources.values.get(section, {}).get(key)
+    return value if isinstance(value, str) else ""
 
 
 def _decisive(sources: Sources, key: str) -> str:
@@ -134,6 +155,8 @@ def _require(sources: Sources, draft: Settings) -> None:
         if location == ("ai", "api_key"):
             if not webhook:
                 _require_keys(sources, draft.ai)
+        elif location == ("twilio", "accounts") and draft.twilio.account_sids:
+            continue
         elif dotted(*location) not in sources.failed and not _get(draft, location):
             variable = f"REPLYD_{'__'.join(location)}".upper()
             sources.missing(location, _VARIABLES.get(location, variable))

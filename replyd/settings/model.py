@@ -16,7 +16,6 @@ from replyd.settings.groups import (
     Queues,
     Server,
     Turn,
-    Twilio,
     UnknownSender,
     Window,
 )
@@ -25,6 +24,7 @@ from replyd.settings.limits import Limits, Price
 from replyd.settings.media import Media, Moderation, Voice
 from replyd.settings.sending import Sending
 from replyd.settings.tools import EXAMPLES, Tool
+from replyd.settings.twilio import Twilio
 
 _EXAMPLE_PRICE = {"input": 0.5, "cached_input": 0.05, "output": 4}
 

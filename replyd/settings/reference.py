@@ -59,13 +59,23 @@ Variables that other tools use keep their meaning, and the `REPLYD_…` name win
 | `TWILIO_ACCOUNT_SID` with `TWILIO_AUTH_TOKEN` | adds an account to `twilio.accounts`, or puts \
 its token first; not used when `REPLYD_TWILIO__ACCOUNTS` is set |
 | `AWS_REGION`, else `AWS_DEFAULT_REGION` | `aws.region` |
-| `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_SQS`, `AWS_ENDPOINT_URL_DYNAMODB`, AWS credentials | read \
-by AWS's own library |
+| `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_SQS`, `AWS_ENDPOINT_URL_DYNAMODB`, \
+`AWS_ENDPOINT_URL_SECRETS_MANAGER`, AWS credentials | read by AWS's own library |
 
 A secret may be a reference, also in the variables above: `ai.api_key` and that of a profile,
 `ai.identifier_key`, `voice.api_key`, a header of a tool, a token in `twilio.accounts`.
-`file:/path` is a file with nothing else in it, `file:$CREDENTIALS_DIRECTORY/name` a credential that
-systemd provides (`LoadCredential=`), `env:NAME` another environment variable.
+
+| reference | stands for |
+|---|---|
+| `env:NAME` | another environment variable |
+| `file:/path` | the text of a file, without the blanks around it |
+| `file:$CREDENTIALS_DIRECTORY/name` | a credential that systemd provides (`LoadCredential=`) |
+| `secretsmanager:name` | a secret in AWS Secrets Manager, by its name or ARN |
+| `secretsmanager:name#key` | the value of a key of a secret that is a JSON object |
+
+They are followed once, when `replyd serve` or `replyd check` starts: a new value needs a restart,
+but for tokens in `twilio.secret_name`. Other commands need no secret and look none up, and neither
+does the role `webhook` those of the AI.
 
 Durations are seconds. Settings without a default are required by `replyd serve`.
 """

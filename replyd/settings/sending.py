@@ -27,6 +27,10 @@ class Sending(BaseModel):
     """How many processes send from the same numbers: each takes its part of `messages_per_second`
     and `burst`. Where processes come and go, the largest count. What one of them does not use the
     others do not get."""
+    part_wait_seconds: Annotated[float, Field(ge=0, le=10)] = 3
+    """How long the next part of a long reply waits until the one before is on its way (`sent`), 0
+    to 10: parts that follow too closely can arrive in another order. 0 waits for nothing and asks
+    Twilio nothing."""
     typing: bool = False
     """Whether the customer's messages are marked as read and the customer sees that an answer is
     being written, while the model works. WhatsApp only. Twilio calls it a public beta, and not fit

@@ -4,16 +4,16 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, get_origin
 
 from pydantic.fields import FieldInfo
 
-from replyd.settings import schema
+from replyd.errors import DependencyError
+from replyd.settings import references, schema
 from replyd.settings.names import Path as Location
 from replyd.settings.names import dotted
-from replyd.settings.references import holds_secret, resolved
 
 _ENVIRONMENT = re.compile(r"REPLYD_(.+?)__(.+)")
 _ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
@@ -29,7 +29,7 @@ _STANDARD: dict[Location, tuple[str, ...]] = {
 class Sources:
     """`values`: as nested as the settings are. `failed`: names of settings that were complained
     of; `gone`: of tables that were taken out for it. `unresolved`: why a reference to a secret
-    leads nowhere, by where it is."""
+    leads nowhere, by where it is; `down`: why one cannot be followed for now."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -38,6 +38,7 @@ class Sources:
         self.failed: set[str] = set()
         self.gone: set[str] = set()
         self.unresolved: dict[Location, str] = {}
+        self.down: DependencyError | None = None
         self._origins: dict[str, str] = {}
 
     def take_file(self, *, must_exist: bool) -> None:
@@ -78,14 +79,28 @@ class Sources:
         for key, text in overrides.items():
             self._put_text(tuple(key.split(".")), text, "the command line")
 
-    def resolve(self, environ: Mapping[str, str]) -> None:
+    def names_of_secrets(self, without: Collection[str] = ()) -> set[str]:
+        """Those in Secrets Manager that the settings refer to, `without` these sections."""
+        return {
+            name
+            for location, field, value in schema.given(self.values)
+            if references.holds_secret(field) and location[0] not in without
+            for name in references.names(value)
+        }
+
+    def resolve(self, environ: Mapping[str, str], found: references.Found) -> None:
         """Put secrets in the place of references to them; one that leads nowhere is taken out."""
         for location, field, value in list(schema.given(self.values)):
-            if holds_secret(field):
+            if references.holds_secret(field):
                 try:
-                    self._set(location, resolved(value, environ))
+                    self._set(location, references.resolved(value, environ, found))
                 except ValueError as error:
                     self.unresolved[location] = str(error)
+                    self.drop(location)
+                except DependencyError as error:
+                    # Nothing is known to be wrong with the setting.
+                    self.down = error
+                    self.failed.add(dotted(*location))
                     self.drop(location)
 
     # --- what is there -------------------------------------------------------------------------

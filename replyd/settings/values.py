@@ -5,9 +5,16 @@ import re
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from pydantic import SecretStr
+
 from replyd.domain.tools import HAND_OVER, NAME_PATTERN
 
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+# Stands for an account's SID in the name of its secret.
+ACCOUNT_SID = "{account_sid}"
+# https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html; an ARN has
+# colons too.
+_SECRET = re.compile(r"[A-Za-z0-9/_+=.@:-]{1,512}")
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}|arn:aws[a-z-]*:dynamodb:[a-z0-9-]+:\d+:table/[\w.-]+")
 
 
@@ -70,6 +77,23 @@ def as_table(name: str) -> str:
     if name and _TABLE.fullmatch(name) is None:
         raise ValueError(
             "must be the name of a table (3 to 255 of a-z A-Z 0-9 _ . -) or a table's ARN"
+        )
+    return name
+
+
+def as_bearer_token(token: SecretStr) -> SecretStr:
+    """Also one that a header can carry."""
+    text = token.get_secret_value()
+    if text and re.fullmatch(r"[!-~]{16,}", text) is None:
+        raise ValueError("must be at least 16 characters of ASCII, without spaces")
+    return token
+
+
+def as_secret_name(name: str) -> str:
+    if name and _SECRET.fullmatch(name.replace(ACCOUNT_SID, "AC")) is None:
+        raise ValueError(
+            f"must be a secret's name or ARN (A-Z a-z 0-9 / _ + = . @ : -), {ACCOUNT_SID} for the "
+            "SID of the account"
         )
     return name
 

@@ -34,6 +34,8 @@ def sentence(detail: ErrorDetails, key: str) -> str:
     loc, kind, context = detail["loc"], detail["type"], detail.get("ctx", {})
     if key == "accounts":
         return _about_accounts(loc)
+    if key == "account_sids" and len(loc) > 1:
+        return "each account is named by its SID: AC and 32 of 0-9 a-f"
     if key in _TABLES:
         return _TABLES[key]
     if kind == "value_error":

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from replyd.adapters.memory import LoopClock
 from replyd.bootstrap import Daemon, Parts, daemon
 from replyd.domain.events import Event
-from replyd.domain.messages import InboundMessage, Params
+from replyd.domain.messages import ConversationKey, InboundMessage, Params
 from replyd.errors import ReplydError
+from replyd.flows.person import Answered, Declined, Request
 from replyd.runtime.webhook_server import DURABLE_WITHIN_SECONDS
 from replyd.settings import Settings
 from replyd.simulation.wires import Wires
@@ -98,6 +99,14 @@ class Instance:
         except (ReplydError, TimeoutError):
             return False
         return True
+
+    async def reply(self, key: ConversationKey, request: Request) -> Answered | Declined | None:
+        """A person's answer; None for 503."""
+        assert self.daemon is not None
+        try:
+            return await self.daemon.people.reply(key, request)
+        except ReplydError:
+            return None
 
     async def status(self, params: Params, query: Params) -> bool:
         """A status callback: true for 204, false for 503."""

@@ -11,12 +11,13 @@ from replyd.domain.messages import ConversationKey
 from replyd.domain.turn import UNDELIVERED
 from replyd.simulation.ai_books import AiBooks
 from replyd.simulation.failures import Failures
+from replyd.simulation.people_books import PeopleBooks
 from replyd.simulation.table import Item
 from replyd.simulation.vendors import STOP_NOTICE, Accepted, Said, is_farewell, said
 
 _HOLDERS_STEPS = frozenset({
     "renew", "intend_reply", "intend_handoff", "arm", "arm_tool", "note_tool", "commit",
-    "commit_apology", "release",
+    "commit_apology", "release", "intend_person", "arm_person", "commit_person",
 })  # fmt: skip
 # Leases are in whole milliseconds.
 _ROUNDING_SECONDS = 0.005
@@ -80,6 +81,7 @@ class Ledger:
         self.apologies: dict[str, str] = {}
         self.failures = Failures(self.broke)
         self.ai = AiBooks(self.broke)
+        self.people = PeopleBooks(self.broke)
         self.handed: dict[str, list[str]] = {}
         self.intended: dict[str, Intended] = {}
         self.deliveries: dict[str, list[tuple[float, str]]] = {}
@@ -115,16 +117,17 @@ class Ledger:
         books = self.conversations.setdefault(name, Conversation())
         if step.name == "stage":
             self._staged(name, books, who, after)
-        elif step.name == "claim":
+        elif step.name in ("claim", "take"):
             self._claimed(name, books, who)
         elif step.name == "intend_reply":
             turn_id = after[r.OUTBOX]["turn_id"]
             self.intended.setdefault(turn_id, Intended(name, _silence(before)))
         elif step.name == "commit":
             self._committed(name, books, who, before, after)
-        elif step.name == "commit_apology":
+        elif step.name in ("commit_apology", "commit_person"):
             books.entries += _added(before, after)
         self.ai.stepped(name, who, step, before, after)
+        self.people.stepped(name, who, step, before, after)
         if step.name in _HOLDERS_STEPS and who != books.holder and self._time() < books.held_until:
             self.broke("P3", name, who, f"{step.name} in the turn of {books.holder}")
         if step.name != "commit" and _sids(before) != _sids(after)[: len(_sids(before))]:
@@ -222,6 +225,8 @@ class Ledger:
             self.ai.notice_sent(effect.conversation, effect.who, effect.turn_id)
         elif is_farewell(text):
             self._apologised(effect)
+        elif self.people.is_theirs(text):
+            self.people.accepted(effect)
         else:
             self.broke("P2", effect.conversation, effect.who, "sent a text that no model gave")
 
@@ -242,6 +247,7 @@ class Ledger:
             if f"apology-{sid}" in self.apologies:
                 self.broke("P2", name, who, f"{short([sid])} was apologised for, {label} went out")
         self._judge_silence(effect, label)
+        self.people.ai_sent(name, who, label)
         outbox = (item or {}).get(r.OUTBOX) or {}
         if outbox.get("turn_id") != effect.turn_id:
             self.broke("P3", name, who, f"{label} went out outside its turn")

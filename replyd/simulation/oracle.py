@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # From the end of the faults: lease and skew, the visibility of a dead holder's wake-up, the
 # longest pause, a window and a turn with its restarts.
 _SETTLED_WITHIN_SECONDS = 32.0 + 30.0 + 30.0 + 10.0 + 60.0
+# The same after CATCH-UP: the wait for its first round, and two intervals, one of them of an
+# instance that has ended.
+_FOUND_WITHIN_SECONDS = _SETTLED_WITHIN_SECONDS + 15.0 + 2 * 25.0
 # A window, and the turns that may be ahead of a message.
 _CALM_WITHIN_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 5.0
@@ -39,20 +42,27 @@ async def settle(world: "World") -> None:
 def _at_rest(world: "World") -> bool:
     return (
         not world.queue.messages
-        and world.ledger.acked.keys() <= world.ledger.settled.keys()
-        and not any(r.LEASE in i or r.OUTBOX in i for i in _expected_done(world).values())
+        and world.ledger.sent.keys() <= world.ledger.settled.keys() | _parked(world)
+        and not any(_left_in(i) for i in _expected_done(world).values())
     )
 
 
+def _left_in(item: Item) -> list[str]:
+    """What nobody has cleared away. A lease without anything to do is a person's, whose process
+    ended before it wrote the answer down: nobody has to wait for more than its end."""
+    if r.OUTBOX in item:
+        return [r.OUTBOX]
+    return [r.LEASE] if r.LEASE in item and item.get(r.PENDING) else []
+
+
 def _expected_done(world: "World") -> dict[str, Item]:
-    """The conversations that somebody has to bring to an end. What got no 200 and whose process
-    died has no wake-up: the next message, or catch-up, finds it."""
-    acked = world.ledger.acked.keys() - world.ledger.excused
-    return {
-        key.sort: item
-        for key, item in world.table.items.items()
-        if not (pending := item.get(r.PENDING)) or any(p["sid"] in acked for p in pending)
-    }
+    """The conversations, all of which somebody has to bring to an end."""
+    return {key.sort: item for key, item in world.table.items.items()}
+
+
+def _parked(world: "World") -> set[str]:
+    """What lies in the dead-letter queue as another webhook handler had put it on the queue."""
+    return {_sid(body) for body in world.queue.dead if '"seq"' not in body}
 
 
 def balance(world: "World", clear_since: float) -> None:
@@ -65,8 +75,8 @@ def balance(world: "World", clear_since: float) -> None:
 def _nothing_lost(world: "World", clear_since: float) -> None:
     """P1, and P5 for what came in the end, but late."""
     ledger = world.ledger
-    parked = {_sid(body) for body in world.queue.dead if '"seq"' not in body}
-    where = _where(ledger)
+    parked, where = _parked(world), _where(ledger)
+    _everything_found(world, parked, where, clear_since)
     for sid, at in ledger.acked.items():
         name = where.get(sid, "?")
         settled_at = ledger.settled.get(sid)
@@ -87,11 +97,28 @@ def _nothing_lost(world: "World", clear_since: float) -> None:
             ledger.broke("P1", _sid(body), "queue", "a wake-up used up its receives")
 
 
+def _everything_found(
+    world: "World", parked: set[str], where: dict[str, str], clear_since: float
+) -> None:
+    """P1 for what got no 200: CATCH-UP finds it."""
+    ledger = world.ledger
+    for sid, at in ledger.sent.items():
+        if sid in ledger.acked or sid in parked:
+            continue
+        settled_at = ledger.settled.get(sid)
+        if settled_at is None:
+            state = "pending" if sid in where else "never staged"
+            what = f"{short([sid])} was written at {at:.3f} s, got no 200 and is still {state}"
+            ledger.broke("P1", where.get(sid, "?"), "nobody", what)
+        elif settled_at > max(at, clear_since) + _FOUND_WITHIN_SECONDS:
+            what = f"{short([sid])} was written at {at:.3f} s and settled at {settled_at:.3f} s"
+            ledger.broke("P5", where.get(sid, "?"), "nobody", what)
+
+
 def _nothing_stuck(world: "World") -> None:
     for conversation, item in _expected_done(world).items():
-        for name in (r.LEASE, r.OUTBOX):
-            if name in item:
-                world.ledger.broke("P5", conversation, "nobody", f"{name} was left: {item[name]}")
+        for name in _left_in(item):
+            world.ledger.broke("P5", conversation, "nobody", f"{name} was left: {item[name]}")
     where = _where(world.ledger)
     if world.weather.calm:
         for sid, reasons in world.ledger.handed.items():
@@ -105,6 +132,7 @@ def _everything_recorded(world: "World") -> None:
     entries = [e for books in world.ledger.conversations.values() for e in books.entries]
     for item in world.table.items.values():
         entries += (item.get(r.OUTBOX) or {}).get("entries", [])
+    world.ledger.people.balance(entries)
     recorded = Counter(e["content"] for e in entries if e.get("role") == "assistant")
     for text, name in world.ledger.texts.items():
         if recorded.get(text, 0) != 1 and text not in world.ledger.unrecorded:

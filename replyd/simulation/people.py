@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from replyd.domain import steps
 from replyd.domain.delivery import NOT_DELIVERED
 from replyd.domain.messages import ConversationKey, InboundMessage
+from replyd.runtime.catch_up import CatchUpService
+from replyd.flows.person import Answered, Declined, Request
 from replyd.simulation.instances import Instance
-from replyd.simulation.vendors import ACCOUNT, BUSINESS, Accepted, sid_of
+from replyd.simulation.vendors import ACCOUNT, BUSINESS, Accepted, persons_answer, sid_of
 
 if TYPE_CHECKING:
     from replyd.simulation.world import World
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 # The channel gives up waiting for a webhook's answer.
 _PATIENCE_SECONDS = 15.0
 _DELIVERIES = 4
+# A person's tool waits for an answer, and asks again so many times.
+_PERSONS_PATIENCE_SECONDS = 70.0
+_QUESTIONS = 30
 # The share of messages that are too long for the record and lie in an item of their own.
 _LONG = 0.02
 
@@ -65,6 +70,7 @@ class Customer:
         """The channel's part: a webhook that gets no 200 is repeated a few times."""
         rng, world = self._rng, self._world
         world.ledger.customer_sent(message.sid)
+        world.phone.take(message)
         world.trace.note("customer", self._key.sort, f"writes {message.body[:40]!r}")
         if world.foreign and rng.random() < 0.2:
             self._queue_directly(message)
@@ -121,6 +127,66 @@ async def take_over(world: "World", key: ConversationKey, rng: random.Random) ->
             world.trace.note("person", key.sort, "takes over" if up else "hands back")
             world.table.apply_now("person", key, steps.set_handoff(up))
             await asyncio.sleep(rng.choice((0.3, 3, 30)) * rng.random())
+
+
+class Colleague:
+    """A person who answers in a conversation, asks again until they know what became of it, and
+    gives it back."""
+
+    def __init__(self, world: "World", key: ConversationKey, rng: random.Random) -> None:
+        self._world = world
+        self._key = key
+        self._rng = rng
+
+    async def work(self) -> None:
+        rng, world, key = self._rng, self._world, self._key
+        for _ in range(rng.choice((1, 1, 2))):
+            await asyncio.sleep(rng.uniform(0, world.busy_seconds * 0.6))
+            number = world.next_number()
+            parts = persons_answer(number, rng.choice((1, 1, 2, 3)))
+            world.ledger.people.writes(key.sort, parts)
+            await self._insist(Request("\n\n".join(parts), "Ann", f"h{number}", ACCOUNT))
+            await asyncio.sleep(rng.choice((0.3, 3, 30)) * rng.random())
+            world.trace.note("person", key.sort, "hands back")
+            world.table.apply_now("person", key, steps.set_handoff(False))
+
+    async def _insist(self, request: Request) -> None:
+        world, label = self._world, request.key
+        for _ in range(_QUESTIONS):
+            world.trace.note("person", self._key.sort, f"answers {label}")
+            answer = await self._ask(request)
+            known = answer.reason if isinstance(answer, Declined) else answer and answer.delivery
+            world.trace.note("person", self._key.sort, f"{label}: {known or 'no answer'}")
+            if isinstance(answer, Answered):
+                return
+            if answer is not None and answer.reason not in ("busy", "try_again"):
+                return
+            await asyncio.sleep(5 + 15 * self._rng.random())
+
+    async def _ask(self, request: Request) -> Answered | Declined | None:
+        world = self._world
+        if (instance := world.any_up()) is None:
+            return None
+        answer: asyncio.Future[Answered | Declined | None] = (
+            asyncio.get_running_loop().create_future()
+        )
+        world.spawn(self._handle(instance, request, answer))
+        try:
+            async with asyncio.timeout(_PERSONS_PATIENCE_SECONDS):
+                return await answer
+        except TimeoutError:
+            return None
+
+    async def _handle(
+        self,
+        instance: Instance,
+        request: Request,
+        answer: "asyncio.Future[Answered | Declined | None]",
+    ) -> None:
+        wires = instance.wires
+        found = await instance.reply(self._key, request)
+        if wires is not None and not wires.is_cut and not answer.done():
+            answer.set_result(found)
 
 
 async def hand_back(world: "World", body: str, rng: random.Random) -> None:
@@ -225,3 +291,15 @@ def _one_running(world: "World", rng: random.Random) -> Instance | None:
 def start(world: "World", instance: Instance) -> None:
     instance.start()
     world.trace.note(instance.name, "", "started")
+    # Which process may have staged a message: not only one that its webhook came to.
+    world.phone.listed = world.ledger.delivery
+    assert instance.daemon is not None
+    world.spawn(_catch_up(world, instance.name, instance.daemon.catch_up))
+
+
+async def _catch_up(world: "World", name: str, service: CatchUpService) -> None:
+    """Until the process ends: then its requests hang for ever."""
+    try:
+        await service.run()
+    except Exception as bug:  # noqa: BLE001 - whatever it is, it is the oracle's to tell
+        world.ledger.broke("bug", "", name, f"CATCH-UP ended: {bug!r}")

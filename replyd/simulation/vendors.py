@@ -4,10 +4,11 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, urlsplit
 
 from replyd.adapters.memory import MemoryChannel
+from replyd.domain.catch_up import Inbox, Listed
 from replyd.domain.messages import InboundMessage, OutboundPart, Params, SentMessage
 from replyd.domain.tools import HAND_OVER, ToolCall
 from replyd.ports import ModelReply, ModelRequest
@@ -47,6 +48,12 @@ def said(text: str) -> Said | None:
         return None
     numbers = tuple(sid_of(int(n)) for n in _QUESTION.findall(found[4]))
     return Said(int(found[1]), int(found[2]), int(found[3]), numbers)
+
+
+def persons_answer(number: int, parts: int) -> list[str]:
+    """The parts of an answer that a person writes."""
+    filler = _FILLER if parts > 1 else ""
+    return [f"h{number} part {n} of {parts} |{filler}".strip() for n in range(1, parts + 1)]
 
 
 def is_farewell(text: str) -> bool:
@@ -107,8 +114,13 @@ class Accepted:
     part: OutboundPart
 
 
+# By how many seconds messages come into the list late: as many times, in turn.
+_LISTED_LATE = (0, 0, 1, 3)
+
+
 class Phone:
-    """The channel. `accepted` is called for each part it takes; `now` is its clock, epoch ms."""
+    """The channel. `accepted` is called for each part it takes; `now` is its clock, epoch ms.
+    `listed`: called with each message in the list of what customers sent, and who reads it."""
 
     account = ACCOUNT
 
@@ -117,7 +129,9 @@ class Phone:
         self._now = now
         self._count = 0
         self._sent: defaultdict[tuple[str, str], list[SentMessage]] = defaultdict(list)
+        self._received: list[Listed] = []
         self._parser = MemoryChannel()
+        self.listed: Callable[[str, str], None] = lambda _sid, _who: None
 
     def parse(self, params: Params) -> InboundMessage:
         return self._parser.parse(params)
@@ -135,6 +149,24 @@ class Phone:
 
     def sent(self, sender: str, recipient: str, since: int) -> Sequence[SentMessage]:
         return [m for m in self._sent[sender, recipient] if m.at >= since // 1000 * 1000]
+
+    def take(self, message: InboundMessage) -> None:
+        """A customer sends; what the list has of it lacks what only webhooks tell."""
+        params = {name: message.param(name) for name in ("MessageSid", "AccountSid")}
+        kept = replace(message, params=params | {"ReplydCatchUp": "true"})
+        self._received.append(Listed(kept, self._now() // 1000 * 1000))
+
+    def received(self, who: str, since: int, until: int) -> Inbox:
+        now = self._now()
+        found = tuple(
+            listed
+            for place, listed in enumerate(self._received)
+            if since // 1000 * 1000 <= listed.at < until
+            and listed.at + 1000 * _LISTED_LATE[place % len(_LISTED_LATE)] <= now
+        )
+        for listed in found:
+            self.listed(listed.message.sid, who)
+        return Inbox(found, until)
 
 
 def _query(part: OutboundPart) -> dict[str, str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from replyd.domain import record as r
+from replyd.domain.catch_up import Inbox
 from replyd.domain.expressions import Step, StepResult
 from replyd.domain.messages import (
     ConversationKey,
@@ -257,6 +258,23 @@ class WiredChannel:
         return await wires.call(
             "channel", lambda: self._phone.sent(sender, recipient, since), "list", "", fate
         )
+
+    async def received_since(self, account_sid: str, since: int, until: int) -> Inbox:
+        assert account_sid == self._phone.account
+        wires = self._wires
+        fate = wires.weather.fate("channel", wires.rng, wires.loop.time(), wires.name)
+        if fate.startswith("ambiguous"):
+            fate = "temporary"
+        return await wires.call(
+            "channel",
+            lambda: self._phone.received(wires.name, since, until),
+            "list what customers sent",
+            "",
+            fate,
+        )
+
+    async def state_of(self, _account_sid: str, _sid: str) -> str:
+        return "sent"
 
     async def show_typing(self, message_sid: str, account_sid: str) -> None:
         pass

@@ -25,6 +25,7 @@ from replyd.simulation.queue import Queue
 from replyd.simulation.table import Table
 from replyd.simulation.trace import Line, Trace
 from replyd.simulation.vendors import (
+    ACCOUNT,
     APOLOGY,
     BOOK,
     BUSINESS,
@@ -65,7 +66,13 @@ SETTINGS = Settings.model_validate(
             "max_attempts": 4,
         },
         "queues": {"visibility_seconds": 30, "heartbeat_seconds": 12, "wait_seconds": 20},
-        "twilio": {"timeout_seconds": 5},
+        "twilio": {"timeout_seconds": 5, "accounts": {ACCOUNT: ["token"]}},
+        "catchup": {
+            "interval_seconds": 20,
+            "max_age_seconds": 90,
+            "overlap_seconds": 5,
+            "settle_seconds": 2,
+        },
         "delivery": {"record": ["delivered", "undelivered", "failed"]},
         "ai": {"tools": [HAND_OVER.name, BOOK, LOOK]},
         "tools": {
@@ -194,6 +201,9 @@ class World:
                 actors.append(people.begin_anew(self, key, self.source(f"engine {key.sort}")))
             if rng.random() < 0.4:
                 actors.append(people.take_over(self, key, self.source(f"person {key.sort}")))
+            colleague = self.source(f"colleague {key.sort}")
+            if colleague.random() < 0.25:
+                actors.append(people.Colleague(self, key, colleague).work())
         chaos = self.source("chaos")
         sources = [random.Random(chaos.random()) for _ in range(20)]  # noqa: S311
         kills, drains = self.weather.kills, self.weather.drains

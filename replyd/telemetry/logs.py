@@ -14,6 +14,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from replyd.domain import turn
 from replyd.domain.address import masked
 from replyd.domain.events import (
+    CaughtUp,
     DeliveryReported,
     DependencyFailed,
     Event,
@@ -26,6 +27,7 @@ from replyd.domain.events import (
     ModelSwitched,
     NoticeSent,
     PartSent,
+    PersonActed,
     PoisonReceived,
     RequestRefused,
     SendReconciled,
@@ -54,9 +56,11 @@ _LINES: Final[dict[type, tuple[str, int]]] = {
     SendReconciled: ("send_reconciled", logging.WARNING),
     TurnEnded: ("turn_ended", logging.WARNING),
     DeliveryReported: ("delivery_reported", logging.DEBUG),
+    PersonActed: ("person_acted", logging.INFO),
     DependencyFailed: ("dependency_failed", logging.WARNING),
     PoisonReceived: ("poison_received", logging.ERROR),
     NoticeSent: ("notice_sent", logging.INFO),
+    CaughtUp: ("caught_up", logging.DEBUG),
 }
 _TURN_LEVELS: Final = {
     "replied": logging.INFO,
@@ -228,6 +232,8 @@ def _level_of(event: Event, usual: int) -> int:
         case ToolRan():
             return _TOOL_LEVELS.get(event.outcome, usual)
         case ModelSwitched(down=False) | FileRead(outcome="failed" | "late"):
+            return logging.INFO
+        case CaughtUp() if event.staged or event.too_old:
             return logging.INFO
         case DeliveryReported(status="failed" | "undelivered") | NoticeSent(sent=False):
             return logging.WARNING

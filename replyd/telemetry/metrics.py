@@ -4,6 +4,7 @@ No label holds customer data, and each takes its values from a fixed set: what i
 counts as `other`, so that the number of series is bounded whatever comes in.
 """
 
+import time
 from collections.abc import Callable, Collection
 from typing import Final
 
@@ -13,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from replyd.domain import turn
 from replyd.domain.callback import STATUS_PATH
 from replyd.domain.events import (
+    CaughtUp,
     DeliveryReported,
     DependencyFailed,
     Event,
@@ -23,6 +25,7 @@ from replyd.domain.events import (
     ModelInterrupted,
     ModelSwitched,
     PartSent,
+    PersonActed,
     PoisonReceived,
     RequestRefused,
     SendReconciled,
@@ -30,6 +33,7 @@ from replyd.domain.events import (
     TurnClaimed,
     TurnEnded,
 )
+from replyd.telemetry.delivery_times import DeliveryTimes
 
 OTHER: Final = "other"
 
@@ -53,10 +57,16 @@ REASONS: Final = DEPENDENCIES | {
 }  # fmt: skip
 OPERATIONS: Final = frozenset({
     "receive", "adopt", "claim", "renew", "turn", "model", "arm", "send", "list", "apology",
-    "commit", "delete", "hide", "roll_over", "report", "alias", "tool", "arm_tool", "note_tool",
-    "content",
+    "person", "commit", "delete", "hide", "roll_over", "report", "alias", "tool", "arm_tool",
+    "note_tool", "typing", "content", "catch_up", "state",
 })  # fmt: skip
 TOOL_OUTCOMES: Final = frozenset({"done", "refused", "failed", "unknown", "repeated"})
+PERSON_ACTIONS: Final = frozenset({"reply", "handoff", "release"})
+PERSON_OUTCOMES: Final = frozenset({
+    "done", "accepted", "partly_sent", "unknown", "not_delivered", "again", "failed",
+    "no_conversation", "busy", "opted_out", "no_business_number", "unknown_account", "key_used",
+    "not_sent", "try_again",
+})  # fmt: skip
 FILES: Final = frozenset({"audio", "image", "document"})
 FILE_OUTCOMES: Final = frozenset({"read", "failed", "late"})
 INTERRUPTIONS: Final = frozenset({"newer_messages", "silenced", "lease_lost"})
@@ -134,6 +144,9 @@ class MetricsSink:
         self._deliveries = self._counter(
             "replyd_delivery_reports", "Delivery callbacks from Twilio.", "status"
         )
+        self._people = self._counter(
+            "replyd_person_actions", "What people did with conversations.", "action", "outcome"
+        )
         self._sink_failures = self._counter(
             "replyd_telemetry_errors", "Events that a log or another sink failed to take."
         )
@@ -145,6 +158,13 @@ class MetricsSink:
         )
         self._send = self._histogram(
             "replyd_send_seconds", "Handing one part of a reply to Twilio.", _FAST
+        )
+        self._times = DeliveryTimes()
+        self._delivery = self._histogram(
+            "replyd_delivery_seconds",
+            "From a part's acceptance by Twilio to its delivery, where the process that sent it got "
+            "the callback.",
+            _SLOW,
         )
         self._ack = self._histogram(
             "replyd_ack_seconds", "From a webhook's request to its answer.", _FAST
@@ -160,6 +180,17 @@ class MetricsSink:
             "Conversations whose wake-ups wait in this process.",
             registry=self.registry,
         )
+        self._caught_up = self._counter(
+            "replyd_caught_up_messages",
+            "Messages in Twilio's list, by what CATCH-UP made of them.",
+            "outcome",
+        )
+        self._seen_until: dict[str, int] = {}
+        Gauge(
+            "replyd_catch_up_age_seconds",
+            "Since when messages that no webhook brought may be unknown, as this process knows it.",
+            registry=self.registry,
+        ).set_function(self._catch_up_age)
         self._down = Gauge(
             "replyd_model_down",
             "1 while a profile's model is left alone because it failed, else 0.",
@@ -193,6 +224,10 @@ class MetricsSink:
                 ).inc()
             case DeliveryReported():
                 self._deliveries.labels(_known(event.status, DELIVERIES)).inc()
+                if event.status in ("delivered", "read"):
+                    seconds = self._times.delivered(event.sid, event.at)
+                    if seconds is not None:
+                        self._delivery.observe(seconds)
             case PoisonReceived():
                 self._poison.inc()
             case DependencyFailed():
@@ -207,6 +242,16 @@ class MetricsSink:
                 self._down.labels(_known(event.profile, self._profiles)).set(int(event.down))
             case _:
                 self._emit_of_turn(event)
+
+    def _count_caught_up(self, event: CaughtUp) -> None:
+        for outcome in ("staged", "too_old", "known", "failed"):
+            self._caught_up.labels(outcome).inc(getattr(event, outcome))
+        self._seen_until[event.account] = event.seen_until
+
+    def _catch_up_age(self) -> float:
+        """Of the account that is furthest behind; 0 before the first round."""
+        known = [until for until in self._seen_until.values() if until]
+        return time.time() - min(known) / 1000 if known else 0.0
 
     def _emit_of_turn(self, event: Event) -> None:
         match event:
@@ -226,11 +271,18 @@ class MetricsSink:
                 self._interrupted.labels(_known(event.reason, INTERRUPTIONS)).inc()
             case SendReconciled():
                 self._reconciled.labels(_known(event.outcome, RECONCILED)).inc()
+            case PersonActed():
+                self._people.labels(
+                    _known(event.action, PERSON_ACTIONS), _known(event.outcome, PERSON_OUTCOMES)
+                ).inc()
             case PartSent():
                 self._send.observe(event.duration_ms / 1000)
+                self._times.sent(event.part_sid, event.at)
             case TurnEnded():
                 reason = _known(event.reason, REASONS) if event.reason else ""
                 self._turns.labels(_known(event.outcome, OUTCOMES), reason).inc()
+            case CaughtUp():
+                self._count_caught_up(event)
             case _:
                 pass
 

@@ -463,6 +463,8 @@ async def test_the_time_limit_counts_whatever_the_function_does(
 
 async def test_functions_that_hang_keep_no_one_else_from_anything() -> None:
     loop = asyncio.get_running_loop()
+    for left_over in [t for t in threading.enumerate() if t.name == "tools"]:
+        left_over.join()
     released.clear()
     try:
         hung = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from replyd.domain import consent, delivery, steps, tool_steps, turn
+from replyd.domain import consent, delivery, person_steps, steps, tool_steps, turn
 from replyd.domain import record as r
 from replyd.domain.expressions import Applied, Refused, Step, StepResult
 from replyd.domain.record import Conversation, Outbox, conversation_from
@@ -30,6 +30,8 @@ POLICY = turn.TurnPolicy()
 SENT = {"message_id": "SM9", "delivery": "sent"}
 HISTORY = [{"role": "assistant", "content": f"text {n}", "message_id": f"SM{n}"} for n in range(4)]
 HANDOFF = replace(outbox("t-2"), kind="handoff", delivery={"1": SENT})
+SAID = person_steps.entries_of(["one", "two"], author="Ann", turn_id="person-k", now=NOW)
+ANSWER = Outbox("person-k", "person", (), SAID, NOW, delivery={})
 APOLOGY = replace(outbox("apology-SM1"), kind="apology", seqs=())
 
 CALLED = {"token": "a", "at": LATER, "outcome": "unknown"}
@@ -78,6 +80,35 @@ async def apologising(store: ConversationStore) -> None:
 async def stopped(store: ConversationStore) -> None:
     await held(store)
     await applied(store, steps.mark_opt_out(NOW, opted_out=True))
+
+
+async def answering(store: ConversationStore) -> None:
+    await converse(store)
+    await applied(store, take_as_person(), intend_person())
+
+
+async def taken(store: ConversationStore) -> None:
+    await converse(store)
+    await applied(store, take_as_person())
+
+
+def take_as_person(token: str = "a") -> Step:
+    return person_steps.take(token, "me", LATER, lease_ms=60_000, skew_ms=2_000)
+
+
+def intend_person(token: str = "a") -> Step:
+    return person_steps.intend_person(token, ANSWER, LATER, NOW, known=0)
+
+
+def is_taken(result: StepResult, found: Conversation | None) -> bool:
+    answer = person_steps.after_take(result, found, token="a", now=LATER, skew_ms=2_000)
+    return isinstance(answer, turn.Claimed)
+
+
+def is_persons_intent(result: StepResult, found: Conversation | None) -> bool:
+    turn_id = ANSWER.turn_id
+    answer = person_steps.after_intend_person(result, found, token="a", turn_id=turn_id)
+    return answer == turn.Holds()
 
 
 async def called(store: ConversationStore) -> None:
@@ -229,6 +260,20 @@ CASES = {
     "roll_over": Case(held, steps.roll_over("a", HISTORY[:2]), is_done_without_asking),
     "mark_opt_out": Case(pending, steps.mark_opt_out(NOW, opted_out=True), is_applied),
     "mark_opt_out, undone": Case(pending, steps.mark_opt_out(NOW, opted_out=False), is_applied),
+    "take": Case(converse, take_as_person(), is_taken),
+    "intend_person": Case(taken, intend_person(), is_persons_intent),
+    "arm_person": Case(
+        answering,
+        person_steps.arm_person("a", "person-k", 1, LATER, accepted={0: "SM0"}),
+        is_armed,
+    ),
+    "commit_person": Case(
+        answering,
+        person_steps.commit_person("a", ANSWER, SAID, LATER),
+        is_committed(ANSWER.turn_id),
+    ),
+    "take_over": Case(pending, person_steps.take_over("Ann", "a refund", NOW), is_applied),
+    "give_back": Case(pending, person_steps.give_back(NOW), is_applied),
     "set_handoff": Case(pending, steps.set_handoff(True), is_applied),
 }
 
@@ -247,7 +292,7 @@ async def test_a_step_sent_twice_holds_once(store: ConversationStore, case: Case
 async def test_every_step_is_among_the_cases() -> None:
     """A step that somebody adds needs a reading too."""
     made = {case.step.name for case in CASES.values()}
-    modules = (steps, delivery, tool_steps, consent)
+    modules = (steps, delivery, tool_steps, consent, person_steps)
     builders = {
         name
         for module in modules
@@ -408,6 +453,10 @@ REFUSED = [
     delivery.people_told_in_outbox("t-1", 1, "SM8"),
     delivery.people_told_in_history(9, "SM9"),
     steps.roll_over("b", HISTORY[:2]),
+    take_as_person("p"),
+    intend_person("b"),
+    person_steps.arm_person("b", "t-1", 1, LATER),
+    person_steps.commit_person("b", ANSWER, SAID, LATER),
 ]
 
 

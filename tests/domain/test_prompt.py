@@ -1,9 +1,12 @@
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replyd.domain import prompt
 from replyd.domain.messages import Media
 from replyd.domain.prompt import (
     burst,
@@ -359,3 +362,38 @@ def test_any_history_can_be_read(history: list[dict[str, Any]], thread: str) -> 
     unseen = list(unseen_by_thread(history, thread))
     assert len([e for e in history if any(e is u for u in unseen)]) == len(unseen)
     assert all(role == "user" for role, _ in undelivered(history, thread))
+
+
+# --- how a message came --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("params", "note"),
+    [
+        ({"Forwarded": "true"}, "[forwarded: these need not be the customer's own words]"),
+        (
+            {"FrequentlyForwarded": "True"},
+            "[forwarded: these need not be the customer's own words]",
+        ),
+        (
+            {"ReferralHeadline": "Fresh  bread", "ReferralBody": "every day"},
+            '[came from the advertisement "Fresh bread - every day"]',
+        ),
+        ({"ReferralSourceUrl": "https://fb.me/x"}, "[came from an ad]"),
+    ],
+)
+def test_how_it_came_stands_ahead_of_it(params: dict[str, str], note: str) -> None:
+    assert shown("hello", None, **params) == f"{note}\nhello"
+
+
+@pytest.mark.parametrize("params", [{"Forwarded": "false"}, {"ReferralNumMedia": "0"}])
+def test_an_ordinary_message_says_nothing_of_how_it_came(params: dict[str, str]) -> None:
+    assert shown("hello", None, **params) == "hello"
+
+
+def test_the_document_has_every_parameter_that_is_read() -> None:
+    source = Path(prompt.__file__).read_text()
+    read = set(re.findall(r'"((?:[A-Z][a-z]+){2,})"', source))
+    document = (Path(prompt.__file__).parents[2] / "docs" / "messages.md").read_text()
+    assert read
+    assert {name for name in read if f"`{name}`" not in document} == set()

@@ -9,8 +9,9 @@ import pytest
 from replyd.domain.events import FileRead, ModelAsked, TurnEnded
 from replyd.domain.messages import InboundMessage, Media
 from replyd.errors import Ambiguous, DependencyError, Permanent, Temporary
+from replyd.flows.contents import MAX_BYTES_OF_TURN
 from tests.support.faults import FaultyStore
-from tests.support.world import Worker, World, message, received_file, without_times
+from tests.support.world import KEY, Worker, World, message, received_file, without_times
 
 WORDS = "two loaves for Saturday, please"
 LATE = "[sent a voice note (audio/ogg); it could not be read in time]"
@@ -454,3 +455,37 @@ async def test_the_history_holds_the_words_when_another_process_sends_again() ->
         await asyncio.sleep(300)
     assert len(world.channel.accepted) == 1
     assert world.history()[0] == ("user", f"[voice note] {WORDS}")
+
+
+async def test_files_that_are_too_much_together_are_named() -> None:
+    world = World()
+    world.converse()
+    half = MAX_BYTES_OF_TURN // 2
+    pictures = tuple(
+        world.put(received_file(n, "image/png"), b"x" * size)
+        for n, size in ((1, half), (2, half), (3, 1))
+    )
+    async with world.running() as worker:
+        await worker.accept(message(1, "look", media=pictures))
+        await asyncio.sleep(30)
+    (request,) = world.model.requests
+    assert len(request.files) == 2
+    assert request.turn.endswith("[sent a picture (image/png); too much came at once]")
+
+
+async def test_turns_that_hold_files_wait_for_one_another() -> None:
+    """Files are large: a flood of pictures must not fill the memory."""
+    world = World()
+    world.model.seconds = 10
+    keys = [KEY.__class__(f"+4477009000{n:02d}", f"c-{n}") for n in range(20)]
+    for key in keys:
+        world.converse(key)
+    picture = world.put(received_file(1, "image/png"))
+    async with world.running() as worker:
+        for n, key in enumerate(keys):
+            sender = f"whatsapp:{key.partition}"
+            await worker.accept(message(n, "look", sender=sender, media=(picture,)))
+        await asyncio.sleep(8)
+        assert len(world.model.requests) == 8
+        await asyncio.sleep(60)
+    assert len(world.channel.accepted) == 20

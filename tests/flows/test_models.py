@@ -114,7 +114,15 @@ async def test_a_profile_has_its_own_model(profile: str, name: str) -> None:
     assert office.told == []
 
 
-@pytest.mark.parametrize("error", [TIMEOUT, BUSY, DOWN, REFUSED, OFF])
+async def test_without_a_replacement_what_is_gone_is_for_people_at_once() -> None:
+    """Coming back would find it gone again, and use up the customer's time."""
+    office = Office()
+    office.fail("a", OFF)
+    error = await office.error(Permanent)
+    assert (error.code, error.reason) == (GONE, OFF.reason)
+
+
+@pytest.mark.parametrize("error", [TIMEOUT, BUSY, DOWN, REFUSED])
 async def test_without_a_fallback_its_error_goes_through(error: DependencyError) -> None:
     office = Office()
     office.fail("a", error)
@@ -417,7 +425,7 @@ async def test_a_circle_of_replacements_has_an_end() -> None:
     office = Office(on_gone={"a": "b", "b": "a"})
     office.fail("a", OFF)
     office.fail("b", OFF)
-    assert await office.error(DependencyDown) is OFF
+    assert (await office.error(Permanent)).code == GONE
     assert (await office.ask()).text == "b: what now?"
     assert office.told == [("a", True, OFF.reason)]
 

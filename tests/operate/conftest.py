@@ -2,7 +2,7 @@
 
 from replyd import bootstrap
 from replyd.adapters.memory.operations import MemoryTable
-from replyd.operate.desk import Desk
+from replyd.flows.desk import Desk
 from tests.support.virtual_time import VirtualTimeLoop
 from tests.support.world import World
 

@@ -9,8 +9,8 @@ import pytest
 
 from replyd.adapters.memory.operations import MemoryDeadLetters
 from replyd.domain.wakeup import BodyCodec
+from replyd.flows.desk import Desk
 from replyd.operate import commands
-from replyd.operate.desk import Desk
 from replyd.operate.dlq import Morgue
 from replyd.ports import DeadMessage
 from tests.operate.conftest import desk

@@ -212,7 +212,7 @@ def became(sid: str, **attributes: Any) -> Fate | None:
             "not_delivered",
             "part of a reply to SMin; it was not delivered, people know",
         ),
-        ("SMsorry", [APOLOGY, USER], {}, "sent", "the apology for SMin"),
+        ("SMsorry", [APOLOGY, USER], {}, "sent", "a word ahead of the handoff of SMin"),
         ("SMt", [{"role": "assistant", "message_id": "SMt"}], {}, "foreign", "another system"),
         ("SMh", [{"role": "human", "message_id": "SMh"}], {}, "foreign", "people wrote it"),
     ],
@@ -234,7 +234,7 @@ def test_what_became_of_it(
         ("reply", "SMin3", "waiting", "message 3 of 3"),
         ("reply", "SMout", "sending", "part 1 of a reply that is being sent to SMin, SMin2"),
         ("reply", "SMtold", "sending", "part 2 of a reply that is being sent to SMin, SMin2"),
-        ("apology", "SMout", "sending", "the apology that is being sent"),
+        ("apology", "SMout", "sending", "a word ahead of a handoff that is being sent"),
         ("handoff", "SMin2", "handing_over", "people are getting it just now: used up"),
     ],
 )

@@ -8,8 +8,8 @@ import pytest
 
 from replyd.domain import record
 from replyd.domain.messages import ConversationKey
+from replyd.flows.show import show
 from replyd.operate import render
-from replyd.operate.show import show
 from tests.operate.conftest import SECRET, desk
 from tests.support.world import BUSINESS, CUSTOMER, KEY, World, message
 

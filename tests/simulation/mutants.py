@@ -1,11 +1,12 @@
 """The shipped protocol with one rule taken away, made by wrapping the ports of a daemon."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from replyd.bootstrap import Parts
 from replyd.domain import record as r
+from replyd.domain.catch_up import Inbox
 from replyd.domain.expressions import (
     All,
     AnyOf,
@@ -24,7 +25,7 @@ from replyd.domain.expressions import (
 from replyd.domain.messages import ConversationKey, OutboundPart, SentMessage
 from replyd.domain.steps import FLAG_DOWN, NOT_OPTED_OUT, UNFINISHED
 from replyd.errors import Ambiguous, ReplydError
-from replyd.ports import Received
+from replyd.ports import Clock, Received
 from replyd.settings import Settings
 from replyd.simulation.weather import Weather
 from replyd.simulation.world import SETTINGS, Alter, unaltered
@@ -87,6 +88,27 @@ class _ListsNothing(_Wrapper):
         return []
 
 
+class _JumpingCursor(_Wrapper):
+    """CATCH-UP's cursor goes on to the present, whatever has failed."""
+
+    def __init__(self, port: Any, clock: Clock) -> None:
+        super().__init__(port)
+        self._clock = clock
+
+    async def put_side(
+        self, name: str, attributes: Mapping[str, Any], *rest: Any, **named: Any
+    ) -> None:
+        if name.startswith("catchup#"):
+            attributes = {"seen_until": self._clock.now()}
+        await self._port.put_side(name, attributes, *rest, **named)
+
+
+class _ListsNoInbox(_Wrapper):
+    async def received_since(self, account_sid: str, since: int, until: int) -> Inbox:
+        inbox: Inbox = await self._port.received_since(account_sid, since, until)
+        return replace(inbox, messages=())
+
+
 def anywhere(_weather: Weather) -> bool:
     return True
 
@@ -141,6 +163,7 @@ _KINDS: dict[tuple[str | int, ...], str] = {
     (r.LAST_AT,): "window",
     (r.SEEN,): "seen",
     (r.MESSAGES, 0): "same",
+    (r.OUTBOX, "kind"): "turn",
     (r.OPTED_OUT,): "opt-out",
     (r.TOOLS,): "called",
     (r.TOOLS, "book"): "called",
@@ -262,6 +285,8 @@ TERMS: dict[tuple[str, str], Where] = {
     ("arm", "opt-out"): anywhere,
     ("commit", "delivery"): anywhere,
     ("commit_apology", "turn"): writes_come_again,
+    ("take", "lease"): anywhere,
+    ("take", "turn"): anywhere,
     ("arm_tool", "flag"): anywhere,
     ("arm_tool", "opt-out"): anywhere,
     ("arm_tool", "token"): leases_get_lost,
@@ -286,6 +311,21 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("commit", "turn"): "`commit without token and turn`",
     ("commit_apology", "token"): "the contract suite; the turn does without",
     ("commit_apology", "delivery"): "the contract suite",
+    ("take", "item"): "the contract suite; no record is removed in a run",
+    ("intend_person", "token"): "the contract suite; nobody takes a person's lease before it ends",
+    ("intend_person", "opt-out"): "the contract suite; what TAKE shows is milliseconds old",
+    ("intend_person", "turn"): "the contract suite; TAKE looks too",
+    ("intend_person", "committed"): "the contract suite; the history tells as well",
+    ("intend_person", "same"): "the contract suite; the last turn tells as well",
+    ("arm_person", "token"): "the contract suite; as for a reply",
+    ("arm_person", "turn"): "the contract suite; as for a reply",
+    ("arm_person", "opt-out"): "the contract suite; the oracle lets a part pass",
+    ("arm_person", "sid"): "the contract suite; a person's answer is never resumed",
+    ("commit_person", "token"): "the contract suite; the turn does without",
+    ("commit_person", "turn"): "the contract suite; the token does without",
+    ("commit_person", "delivery"): "the contract suite",
+    ("take_over", "item"): "the contract suite; no record is removed in a run",
+    ("give_back", "item"): "the contract suite; no record is removed in a run",
     ("intend_notice", "token"): "the contract suite; as for a reply",
     ("intend_notice", "head"): "the model, for a reply's",
     ("intend_notice", "opt-out"): "the contract suite; a notice is only meant after STOP",
@@ -320,6 +360,15 @@ MUTANTS = [
         "the list shows nothing",
         lambda parts: replace(parts, channel=_ListsNothing(parts.channel)),
         sends_get_lost,
+    ),
+    Mutant(
+        "cursor that jumps over failures",
+        lambda parts: replace(parts, store=_JumpingCursor(parts.store, parts.clock)),
+        writes_get_lost,
+    ),
+    Mutant(
+        "no catch-up",
+        lambda parts: replace(parts, channel=_ListsNoInbox(parts.channel)),
     ),
     Mutant("no grace", unaltered, sends_get_lost, _impatient()),
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from replyd.domain import consent, steps, tool_steps
+from replyd.domain import consent, person_steps, steps, tool_steps
 from replyd.domain.record import Outbox
 from replyd.domain.window import WindowPolicy
 from replyd.simulation.world import World, run
@@ -39,6 +39,12 @@ SHIPPED = [
     tool_steps.arm_tool("t", "book", {}, 0, head="SM1", first=False),
     tool_steps.note_tool("t", "book", {}),
     consent.intend_notice("t", OUTBOX, 0, head="SM1"),
+    person_steps.take("t", "o", 0, lease_ms=1, skew_ms=1),
+    person_steps.intend_person("t", OUTBOX, 0, 0, known=0),
+    person_steps.arm_person("t", "t-1", 1, 0),
+    person_steps.commit_person("t", OUTBOX, (), 0),
+    person_steps.take_over("Ann", "", 0),
+    person_steps.give_back(0),
     consent.intend_notice("t", OUTBOX, 0, head="SM1", over=OUTBOX),
 ]
 

@@ -26,6 +26,7 @@ from replyd.domain.events import Event, TurnEnded
 from replyd.domain.messages import ConversationKey, InboundMessage, Media
 from replyd.flows.accept_message import AcceptMessage
 from replyd.flows.answer_conversation import AnswerConversation
+from replyd.flows.person import People
 from replyd.flows.track_delivery import TrackDelivery
 from replyd.ports import File
 from replyd.runtime.buffer import Buffer
@@ -66,6 +67,7 @@ class Worker:
     buffer: Buffer
     consumer: Consumer
     wires: Wires
+    people: People
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self) -> None:
@@ -104,6 +106,7 @@ class World:
         limits: dict[str, Any] | None = None,
         prices: dict[str, dict[str, Any]] | None = None,
         opt_out: dict[str, Any] | None = None,
+        sending: dict[str, Any] | None = None,
     ) -> None:
         """The arguments are settings of these groups. `tools` need no `url` here, and the model
         may call all of them unless `ai` lists others."""
@@ -136,6 +139,7 @@ class World:
                 "voice": voice or {},
                 "media": media or {},
                 "moderation": moderation or {},
+                "sending": sending or {},
                 "limits": limits or {},
                 "prices": prices or {},
                 "opt_out": {"stop_words": ["STOP"], "start_words": ["START"]} | (opt_out or {}),
@@ -171,7 +175,9 @@ class World:
         wired = self._wired(wires, self.settings)
         (consumer,) = wired.consumers
         self.workers.append(
-            Worker(wired.accept, wired.answer, wired.track, wired.buffer, consumer, wires)
+            Worker(
+                wired.accept, wired.answer, wired.track, wired.buffer, consumer, wires, wired.people
+            )
         )
         return self.workers[-1]
 

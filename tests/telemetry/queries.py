@@ -18,6 +18,7 @@ from replyd.domain.events import (
     ModelInterrupted,
     ModelSwitched,
     PartSent,
+    PersonActed,
     PoisonReceived,
     RequestRefused,
     SendReconciled,
@@ -87,6 +88,8 @@ def _every_event() -> Iterator[Event]:
     yield from _every_event_of_the_model()
     for outcome in metrics.RECONCILED:
         yield SendReconciled(_KEY, "c-1", "t-1", 2, 1, outcome, 1)
+    for action, outcome in product(metrics.PERSON_ACTIONS, metrics.PERSON_OUTCOMES):
+        yield PersonActed(_KEY, "c-1", action, "Ann", outcome, 1)
     for status in metrics.DELIVERIES:
         yield DeliveryReported("SM9", status, "", True, 1)
 

@@ -14,6 +14,7 @@ import structlog
 
 from replyd.domain import turn
 from replyd.domain.events import (
+    CaughtUp,
     DeliveryReported,
     DependencyFailed,
     Event,
@@ -26,6 +27,7 @@ from replyd.domain.events import (
     ModelSwitched,
     NoticeSent,
     PartSent,
+    PersonActed,
     PoisonReceived,
     RequestRefused,
     SendReconciled,
@@ -56,9 +58,11 @@ EVENTS: list[Event] = [
     SendReconciled(KEY, "c-1", "t-1", 2, 1, "resumed", 7150),
     TurnEnded(KEY, "c-1", NUMBER, "replied", 7200, turn_id="t-1", sids=SIDS, reply_sids=("SM9",)),
     DeliveryReported("SM9", "delivered", "", True, 8000),
+    PersonActed(KEY, "c-1", "reply", "Ann", "accepted", 8100, "person-k"),
     DependencyFailed("openai", "respond", "did not answer in time", "timeout"),
     PoisonReceived("m-1", "no JSON", 3),
     NoticeSent(NUMBER, True, "", 9000),
+    CaughtUp("AC1", 7, 0, 7, 0, 0, 9000, 250, 9300),
 ]
 
 
@@ -360,3 +364,10 @@ def test_a_sink_that_fails_is_reported_once_and_stops_nobody() -> None:
     (line,) = stream.getvalue().splitlines()
     assert json.loads(line)["event"] == "telemetry_failed"
     assert NUMBER not in line
+
+
+def test_a_round_of_catch_up_is_news_only_when_it_found_something() -> None:
+    nothing = CaughtUp("AC1", 7, 0, 7, 0, 0, 9000, 250, 9300)
+    lines = logged(nothing, replace(nothing, staged=1), replace(nothing, too_old=1))
+    assert [line["level"] for line in lines] == ["debug", "info", "info"]
+    assert {"account", "listed", "known", "failed", "seen_until"} <= lines[0].keys()

@@ -1,6 +1,7 @@
 """Metric names are an interface: dashboards and alerts rest on them."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from replyd.domain import turn
 from replyd.domain.events import (
+    CaughtUp,
     DeliveryReported,
     DependencyFailed,
     Event,
@@ -18,6 +20,7 @@ from replyd.domain.events import (
     ModelInterrupted,
     ModelSwitched,
     PartSent,
+    PersonActed,
     PoisonReceived,
     RequestRefused,
     SendReconciled,
@@ -164,6 +167,12 @@ def accepted(*, again: bool = False) -> MessageAccepted:
             {"outcome": "resumed"},
             1,
         ),
+        (
+            PersonActed(KEY, "c-1", "reply", "Ann", "unknown", 1),
+            "replyd_person_actions_total",
+            {"action": "reply", "outcome": "unknown"},
+            1,
+        ),
         (PoisonReceived("m-1", "no JSON", 3), "replyd_poison_messages_total", {}, 1),
     ],
 )
@@ -205,6 +214,19 @@ def test_every_reason_of_a_handoff_counts_as_itself(reason: str) -> None:
     assert value(sink, "replyd_turns_total", outcome="handed_over", reason=reason) == 1
 
 
+def test_what_a_round_of_catch_up_found_and_how_far_it_came() -> None:
+    sink, now = MetricsSink("1.2.3"), round(time.time() * 1000)
+    assert value(sink, "replyd_catch_up_age_seconds") == 0
+    sink.emit(CaughtUp("AC1", 10, 1, 5, 2, 1, 0, 250, now))
+    assert value(sink, "replyd_catch_up_age_seconds") == 0
+    for account, behind in (("AC1", 60), ("AC2", 600)):
+        sink.emit(CaughtUp(account, 0, 0, 0, 0, 0, now - behind * 1000, 250, now))
+    counts = {"staged": 1, "known": 5, "too_old": 2, "failed": 1}
+    for outcome, count in counts.items():
+        assert value(sink, "replyd_caught_up_messages_total", outcome=outcome) == count
+    assert value(sink, "replyd_catch_up_age_seconds") == pytest.approx(600, abs=60)
+
+
 def test_labels_are_bounded_and_hold_nothing_a_stranger_chose() -> None:
     sink = MetricsSink("1.2.3", tools=["find_order"], profiles=["default"])
     for i in range(50):
@@ -218,6 +240,7 @@ def test_labels_are_bounded_and_hold_nothing_a_stranger_chose() -> None:
             ToolRan(KEY, ("SM1",), odd, odd, 40, 1),
             FileRead(odd, odd, 700, odd),
             ModelSwitched(odd, True, odd),
+            PersonActed(KEY, "c-1", odd, odd, odd, 1),
         ):
             sink.emit(event)
     assert NUMBER not in sink.render()[0].decode()
@@ -280,6 +303,7 @@ def test_names_are_what_dashboards_know() -> None:
         "replyd_window_wait_seconds",
         "replyd_model_seconds",
         "replyd_send_seconds",
+        "replyd_delivery_seconds",
         "replyd_ack_seconds",
         "replyd_tokens",
         "replyd_model_cost_dollars",
@@ -295,5 +319,18 @@ def test_names_are_what_dashboards_know() -> None:
         "replyd_poison_messages",
         "replyd_delivery_reports",
         "replyd_telemetry_errors",
+        "replyd_person_actions",
         "replyd_build_info",
+        "replyd_caught_up_messages",
+        "replyd_catch_up_age_seconds",
     }
+
+
+def test_a_delivery_is_timed_once_and_only_for_what_was_sent_here() -> None:
+    sink = MetricsSink("1")
+    sink.emit(PartSent(KEY, ("SM1",), 1, 1, "SM9", 250, 1_000))
+    for sid, status in (("SM9", "sent"), ("SM9", "delivered"), ("SM9", "read"), ("SM8", "read")):
+        sink.emit(DeliveryReported(sid, status, "", False, 3_500))
+    text = sink.render()[0].decode()
+    assert "replyd_delivery_seconds_count 1.0" in text
+    assert "replyd_delivery_seconds_sum 2.5" in text

@@ -9,7 +9,7 @@ import botocore.session
 from botocore import xform_name
 
 PACKAGE = Path(__file__).parents[2] / "replyd"
-SERVICES = ("dynamodb", "sqs")
+SERVICES = ("dynamodb", "secretsmanager", "sqs")
 # The demo starts its own AWS; the simulation has none.
 ELSEWHERE = {"demo", "simulation"}
 # Its client's methods may have the names of AWS's.
@@ -108,8 +108,8 @@ def _is_own(node: ast.AST) -> bool:
 def around() -> list[str]:
     """Ways to ask AWS that `callers` does not see."""
     inside = {id(node) for caller in callers().values() for node in ast.walk(caller)}
-    # Other things have a `query` too.
-    asking = methods_of_clients().keys() - {"query"}
+    # Other things have a `query` too, and pydantic's secrets a `get_secret_value`.
+    asking = methods_of_clients().keys() - {"query", "get_secret_value"}
     hiding = {"get_paginator", "get_waiter", "_make_api_call", "__getattribute__"}
     return [
         f"{name}:{node.lineno} {node.attr}"

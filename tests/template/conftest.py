@@ -8,6 +8,10 @@ from moto.server import ThreadedMotoServer
 
 from tests.support.stack import Stack, deploy
 
+SECRETS = (
+    "arn:aws:secretsmanager:us-east-1:123456789012:secret:replyd/*",
+    "arn:aws:secretsmanager:us-east-1:123456789012:secret:openai-??????",
+)
 FOREIGN_TABLE = "arn:aws:dynamodb:eu-west-1:210987654321:table/crm"
 
 
@@ -23,13 +27,15 @@ def moto() -> Iterator[str]:
 @pytest.fixture(scope="package")
 def stacks(moto: str) -> dict[str, Stack]:
     """By name, which is the prefix too: `made` has a table of its own, `named` uses the table
-    `crm` and its index, `foreign` one of another account by its ARN."""
+    `crm` and its index, and secrets, `foreign` one of another account by its ARN."""
 
     async def deployed() -> dict[str, Stack]:
         index = {"LookupIndex": "by_phone"}
         return {
             "made": await deploy(moto, "made"),
-            "named": await deploy(moto, "named", ExistingTable="crm", **index),
+            "named": await deploy(
+                moto, "named", ExistingTable="crm", SecretArns=",".join(SECRETS), **index
+            ),
             "foreign": await deploy(moto, "foreign", ExistingTable=FOREIGN_TABLE, **index),
         }
 

@@ -3,7 +3,7 @@
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from replyd.provision.create import Provisioner
 from tests.contract.conftest import client
 from tests.support.stack import Stack, resources
 from tests.template import calls
-from tests.template.conftest import FOREIGN_TABLE
+from tests.template.conftest import FOREIGN_TABLE, SECRETS
 
 Grant = tuple[str, str]
 
@@ -30,12 +30,24 @@ def of(protocol: type) -> set[str]:
     return {name for name in vars(protocol) if not name.startswith("_")}
 
 
-def needed(policy: str, queues: dict[str, str], table: str, *, index: bool) -> set[Grant]:
+def needed(
+    policy: str,
+    queues: dict[str, str],
+    table: str,
+    *,
+    index: bool,
+    secrets: Sequence[str] = (),
+) -> set[Grant]:
     asks = calls.callers()
 
     def allow(actions: set[str], *places: str) -> Iterator[Grant]:
-        service = places[0].split(":")[2]
-        return ((a, place) for a in actions if a.startswith(f"{service}:") for place in places)
+        services = {place: place.split(":")[2] for place in places}
+        return (
+            (a, place)
+            for place, service in services.items()
+            for a in actions
+            if a.startswith(f"{service}:")
+        )
 
     def conversations(methods: set[str]) -> Iterator[Grant]:
         """With an index the table itself is never queried, and only then read in batches."""
@@ -55,9 +67,11 @@ def needed(policy: str, queues: dict[str, str], table: str, *, index: bool) -> s
                 yield from allow(calls.actions(asks["SqsWakeups"]), replies)
                 yield from allow(calls.actions(asks["SqsHandoffs"]), handoff)
                 yield from conversations(set())
+                yield from allow(calls.actions(asks["SecretsManager"]), *secrets)
             case "Check":
                 yield from allow(calls.actions(making, of(Inspector)), replies, handoff)
                 yield from allow(calls.actions(making, of(Inspector)), table)
+                yield from allow(calls.actions(asks["SecretsManager"]), *secrets)
             case "Init":
                 yield from allow(calls.actions(making, of(Provisioner)), *queues.values())
                 yield from allow(calls.actions(making, of(Provisioner)), table)
@@ -74,8 +88,15 @@ def needed(policy: str, queues: dict[str, str], table: str, *, index: bool) -> s
 
 
 async def allowed(moto: str, stack: Stack, policy: str) -> set[Grant]:
-    """What the policy says once CloudFormation has resolved it."""
-    arn = stack.outputs[f"{policy}PolicyArn"]
+    """What the policy, and that of the secrets with it, say once CloudFormation has resolved
+    them."""
+    found = await said(moto, stack.outputs[f"{policy}PolicyArn"])
+    if policy in ("Serve", "Check") and "SecretsPolicyArn" in stack.outputs:
+        found |= await said(moto, stack.outputs["SecretsPolicyArn"])
+    return found
+
+
+async def said(moto: str, arn: str) -> set[Grant]:
     async with client("iam", moto) as iam:
         version = (await iam.get_policy(PolicyArn=arn))["Policy"]["DefaultVersionId"]
         answer = await iam.get_policy_version(PolicyArn=arn, VersionId=version)
@@ -114,7 +135,13 @@ TABLES = {
 async def test_what_the_code_asks_is_allowed_and_no_more(
     moto: str, stacks: dict[str, Stack], prefix: str, policy: str
 ) -> None:
-    wanted = needed(policy, queue_arns(prefix), TABLES[prefix], index=prefix != "made")
+    wanted = needed(
+        policy,
+        queue_arns(prefix),
+        TABLES[prefix],
+        index=prefix != "made",
+        secrets=SECRETS if prefix == "named" else (),
+    )
     assert await allowed(moto, stacks[prefix], policy) == wanted
 
 
@@ -122,7 +149,9 @@ def test_instances_may_serve_and_check() -> None:
     """From the template itself: moto attaches nothing."""
     (role,) = resources("AWS::IAM::Role").values()
     policies = [{"Ref": "ServePolicy"}, {"Ref": "CheckPolicy"}]
-    assert role["Properties"]["ManagedPolicyArns"] == policies
+    assert role["Properties"]["ManagedPolicyArns"] == {
+        "Fn::If": ["HasSecrets", [*policies, {"Ref": "SecretsPolicy"}], policies]
+    }
     assert "Policies" not in role["Properties"]
     (trust,) = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "ec2.amazonaws.com"}
@@ -134,7 +163,7 @@ def test_nobody_else_asks_aws() -> None:
     """A new caller needs a place in `needed`."""
     known = {
         *("DynamoStore", "SqsWakeups", "SqsHandoffs"),
-        *("Provisioning", "DeadLetters", "TableScan"),
+        *("Provisioning", "DeadLetters", "TableScan", "SecretsManager"),
     }
     assert set(calls.callers()) == known
     assert calls.services() == set(calls.SERVICES)
@@ -166,6 +195,7 @@ async def test_the_documented_permissions(moto: str, stacks: dict[str, Stack]) -
         TABLES["made"]: "table",
         TABLES["named"]: "table",
         TABLES["named"] + INDEX: "index",
+        **dict.fromkeys(SECRETS, "secrets"),
     }
     real = {
         (action, policy, words[place])

@@ -23,10 +23,11 @@ class MemoryTable:
         await asyncio.sleep(0)
         return TableSize(len(self.store.items) + len(self.store.side), 0)
 
-    async def pages(self) -> AsyncIterator[Page]:
+    async def pages(self, after: ConversationKey | None = None) -> AsyncIterator[Page]:
         side = [(_side_key(name), item) for name, item in self.store.side.items()]
         every = [*side, *self.store.items.items()]
-        for start in range(0, len(every), self.page):
+        begin = 0 if after is None else _place_behind(after, [key for key, _ in every])
+        for start in range(begin, len(every), self.page):
             await asyncio.sleep(0)
             items = tuple(every[start : start + self.page])
             self.read += len(items)
@@ -37,6 +38,10 @@ class MemoryTable:
         mine = f"{archive_name(conversation_id)}#"
         names = sorted(n for n in self.store.side if n.startswith(mine))
         yield Page(tuple((_side_key(n), self.store.side[n]) for n in names))
+
+
+def _place_behind(after: ConversationKey, keys: Sequence[ConversationKey]) -> int:
+    return keys.index(after) + 1 if after in keys else len(keys)
 
 
 def _side_key(name: str) -> ConversationKey:

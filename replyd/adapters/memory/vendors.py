@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from replyd.adapters.memory.process import LoopClock
+from replyd.domain.catch_up import Inbox, Listed
 from replyd.domain.messages import InboundMessage, OutboundPart, Params, SentMessage
 from replyd.errors import Ambiguous, DependencyError, Permanent
 from replyd.ports import Clock, ModelReply, ModelRequest, SignedRequest
@@ -52,7 +53,12 @@ class MemoryChannel:
     # The messages that typing was shown for, and what is raised first instead, in order.
     typing: list[str] = field(default_factory=list)
     typing_failures: list[DependencyError] = field(default_factory=list)
+    # What customers sent, oldest first; `inbox_from` cuts the list off before this time.
+    inbox: list[Listed] = field(default_factory=list)
+    inbox_from: int = 0
     accounts: tuple[str, ...] = ("AC" + "0" * 32,)
+    # What becomes of a message, each time that somebody asks; "sent" when there is no more.
+    states: list[str] = field(default_factory=list)
     clock: Clock = field(default_factory=LoopClock)
     _times: list[int] = field(default_factory=list)
 
@@ -106,6 +112,18 @@ class MemoryChannel:
             if (part.account_sid, part.sender, part.recipient) == wanted and at >= _seconds(since)
         ]
 
+    async def state_of(self, account_sid: str, sid: str) -> str:
+        await asyncio.sleep(self.seconds)
+        failure = self.list_failures.pop(0) if self.list_failures else None
+        if failure is not None:
+            raise failure
+        known = [
+            _sid(n) for n, part in enumerate(self.accepted, 1) if part.account_sid == account_sid
+        ]
+        if sid not in known:
+            raise Permanent("memory", "there is no such message")
+        return self.states.pop(0) if self.states else "sent"
+
     async def show_typing(self, message_sid: str, account_sid: str) -> None:
         await asyncio.sleep(self.seconds)
         if self.typing_failures:
@@ -113,6 +131,25 @@ class MemoryChannel:
         if not self.knows_account(account_sid):
             raise Permanent("memory", "there is no such account")
         self.typing.append(message_sid)
+
+    async def received_since(self, account_sid: str, since: int, until: int) -> Inbox:
+        await asyncio.sleep(self.seconds)
+        failure = self.list_failures.pop(0) if self.list_failures else None
+        if failure is not None:
+            raise failure
+        begin = max(_seconds(since), self.inbox_from)
+        found = tuple(
+            listed
+            for listed in self.inbox
+            if listed.message.account_sid == account_sid and begin <= listed.at < until
+        )
+        return Inbox(found, until if begin == _seconds(since) else since)
+
+    def receive(self, message: InboundMessage, at: int | None = None) -> None:
+        """A customer writes, and no webhook brings it. `at`: epoch ms, now by default."""
+        at = _seconds(self.clock.now() if at is None else at)
+        self.inbox.append(Listed(message, at))
+        self.inbox.sort(key=lambda listed: listed.at)
 
     def _accept(self, part: OutboundPart) -> str:
         self.accepted.append(part)

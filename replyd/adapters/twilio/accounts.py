@@ -113,7 +113,7 @@ class _KeptTokens:
 
     async def usable(self) -> tuple[str, ...]:
         if not self._tokens:
-            await self._renew("use", LOOKUP_SECONDS)
+            await self._renew("use", None)
         return self.known() or self._fail()
 
     async def unrefused(self, refused: Sequence[str]) -> tuple[str, ...]:
@@ -132,8 +132,9 @@ class _KeptTokens:
             self._lookup.cancel()
             await asyncio.wait([self._lookup])
 
-    async def _renew(self, reason: str, seconds: float) -> None:
-        """Wait for a look-up, a new one if there was none for this reason lately."""
+    async def _renew(self, reason: str, seconds: float | None) -> None:
+        """Wait for a look-up, a new one if there was none for this reason lately. None: until its
+        end."""
         if self._lookup is None:
             interval = INTERVAL_SECONDS if self._tokens else INTERVAL_WITHOUT_TOKEN_SECONDS
             if _now() - self._renewed_at.get(reason, _NEVER) < interval:

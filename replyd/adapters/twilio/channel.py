@@ -17,6 +17,7 @@ from replyd.adapters.twilio import failures, inbound, listing, signature
 from replyd.adapters.twilio.accounts import Accounts
 from replyd.adapters.twilio.exchange import Exchange
 from replyd.adapters.twilio.typing import TypingIndicators
+from replyd.domain.catch_up import Inbox
 from replyd.domain.messages import InboundMessage, OutboundPart, Params, SentMessage
 from replyd.errors import Ambiguous, Busy, DependencyDown, DependencyError, Temporary
 from replyd.ports import SignedRequest
@@ -92,6 +93,33 @@ class TwilioChannel:
         retrying = self._retrying(_is_soon_over, deadline)
         read = partial(retrying, self._read, account_sid, deadline)
         return await listing.read_since(read, account_sid, sender, recipient, since)
+
+    async def received_since(self, account_sid: str, since: int, until: int) -> Inbox:
+        """Reads pages until one holds only older messages; up to 10,000 messages, of which the
+        newest come first, and the files of 40. `timeout_seconds` is for each page.
+
+        Raises Temporary, Busy or DependencyDown when they cannot be read for now, also when an
+        answer is no list, Permanent for a final 4xx. Never Ambiguous."""
+
+        async def read(target: str) -> Mapping[str, Any]:
+            deadline = self._deadline()
+            retrying = self._retrying(_is_soon_over, deadline)
+            answer: Mapping[str, Any] = await retrying(self._read, account_sid, deadline, target)
+            return answer
+
+        return await listing.received_since(
+            read, account_sid, since, until, api_url=self._exchange._base_url
+        )
+
+    async def state_of(self, account_sid: str, sid: str) -> str:
+        """https://www.twilio.com/docs/messaging/api/message-resource#message-status-values. Raises
+        Temporary, Busy, DependencyDown or Permanent."""
+        path = f"/2010-04-01/Accounts/{account_sid}/Messages/{sid}.json"
+        state = (await self._read(account_sid, self._deadline(), path)).get("status")
+        if not isinstance(state, str):
+            reason = "the answer has no status: check twilio.base_url"
+            raise Temporary(failures.NAME, reason, code="unreadable")
+        return state
 
     async def show_typing(self, message_sid: str, account_sid: str) -> None:
         """Not retried. Raises Temporary, Busy, DependencyDown or Permanent, never Ambiguous."""

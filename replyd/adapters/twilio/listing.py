@@ -1,16 +1,19 @@
-"""What Twilio has accepted from one sender to one recipient.
+"""What Twilio has accepted from one sender to one recipient, and what it took from customers.
 
 https://www.twilio.com/docs/messaging/api/message-resource#read-multiple-message-resources. Whether
 a reply is sent once more rests on this list: what cannot be read is an error, never an empty list,
 and a message that is only half readable stays in it.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from replyd.adapters.twilio import failures
+from replyd.adapters.twilio import failures, inbound
+from replyd.domain.catch_up import Inbox, Listed
 from replyd.domain.messages import SentMessage
 from replyd.errors import Permanent, Temporary
 
@@ -18,8 +21,14 @@ from replyd.errors import Permanent, Temporary
 # conversations are one page, so that it does not matter where it sorts what has no `date_sent`.
 PAGE_SIZE = 500
 MAX_PAGES = 20
+# Messages of one list whose files are looked up, each with a request of its own.
+MAX_WITH_FILES = 40
+LIST_REQUESTS = MAX_PAGES + MAX_WITH_FILES
+
+_SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
 
 Page = Mapping[str, Any]
+Get = Callable[[str], Awaitable[Page]]
 
 
 def messages_path(account_sid: str) -> str:
@@ -27,7 +36,7 @@ def messages_path(account_sid: str) -> str:
 
 
 async def read_since(
-    get: Callable[[str], Awaitable[Page]],
+    get: Get,
     account_sid: str,
     sender: str,
     recipient: str,
@@ -38,26 +47,113 @@ async def read_since(
     Not filtered by `DateSent`, which a queued message may lack. Raises Temporary for a page that
     is no list, Permanent when MAX_PAGES do not reach back to `since`: they would not next time."""
     since -= since % 1000
-    path = messages_path(account_sid)
-    query = urlencode({"To": recipient, "From": sender, "PageSize": PAGE_SIZE})
-    target = f"{path}?{query}"
-    found: list[SentMessage] = []
-    for _ in range(MAX_PAGES):
-        page = await get(target)
-        rows = _rows(page)
-        found += [_sent(row, since) for row in rows if _may_be_ours(row)]
-        following = page.get("next_page_uri")
-        if following is None or (rows and all(_at(row, since) < since for row in rows)):
-            return _oldest_first(found)
-        # Credentials go along: never to another host or another resource.
-        if not isinstance(following, str) or not following.startswith(f"{path}?"):
-            raise _unreadable("its next page is no page of the list")
-        target = following
+    query = {"To": recipient, "From": sender, "PageSize": PAGE_SIZE}
+    rows, whole = await _read_rows(get, messages_path(account_sid), query, since)
+    if whole:
+        return _oldest_first([_sent(row, since) for row in rows if _may_be_ours(row)])
     raise Permanent(
         failures.NAME,
         f"the list of messages goes on after {MAX_PAGES} pages of {PAGE_SIZE}",
         code="list_too_long",
     )
+
+
+async def received_since(
+    get: Get, account_sid: str, since: int, until: int, *, api_url: str
+) -> Inbox:
+    """Oldest first, from `since` up to `until`, epoch ms. `get` reads one page, or the list of a
+    message's files, by path and query; `api_url`: where the files' URLs begin.
+
+    Twilio's list has the newest messages first. When MAX_PAGES do not reach back to `since`, or
+    more than MAX_WITH_FILES messages have files, the inbox ends before what is missing."""
+    since -= since % 1000
+    # By day, which is as fine as this filter gets; inbound messages have the date from the start.
+    day = datetime.fromtimestamp(since / 1000, UTC).date().isoformat()
+    query = {"DateSent>": day, "PageSize": PAGE_SIZE}
+    rows, whole = await _read_rows(get, messages_path(account_sid), query, since)
+    # The order within a second is the list's, the other way round.
+    rows.reverse()
+    wanted = [r for r in rows if r.get("direction") == "inbound" and since <= _at(r, since) < until]
+    wanted.sort(key=lambda row: _at(row, since))
+    once = {_text(row, "sid"): row for row in wanted}
+    found: list[Listed] = []
+    reached, with_files, unreadable = until if whole else since, 0, 0
+    for row in once.values():
+        at = _at(row, since)
+        files: Sequence[Page] = ()
+        if _text(row, "num_media") not in ("", "0"):
+            if with_files == MAX_WITH_FILES:
+                return Inbox(tuple(found), min(reached, at), unreadable)
+            with_files += 1
+            files = await _files(get, account_sid, _text(row, "sid"))
+        try:
+            message = inbound.parse(_params(row, account_sid, files, api_url))
+        except ValueError:
+            unreadable += 1
+            continue
+        found.append(Listed(message, at))
+    return Inbox(tuple(found), reached, unreadable)
+
+
+async def _read_rows(
+    get: Get, path: str, query: Mapping[str, Any], since: int
+) -> tuple[list[Page], bool]:
+    """The list until a page has only older messages, the newest first, and whether that came
+    within MAX_PAGES."""
+    target = f"{path}?{urlencode(query)}"
+    found: list[Page] = []
+    for _ in range(MAX_PAGES):
+        page = await get(target)
+        rows = _rows(page)
+        found += rows
+        following = page.get("next_page_uri")
+        if following is None or (rows and all(_at(row, since) < since for row in rows)):
+            return found, True
+        # Credentials go along: never to another host or another resource.
+        if not isinstance(following, str) or not following.startswith(f"{path}?"):
+            raise _unreadable("its next page is no page of the list")
+        target = following
+    return found, False
+
+
+async def _files(get: Get, account_sid: str, sid: str) -> Sequence[Page]:
+    """https://www.twilio.com/docs/messaging/api/media-resource#read-multiple-media-resources
+
+    None where Twilio has them no longer: that must not cost the customer the message."""
+    if _SID.fullmatch(sid) is None:
+        return ()
+    path = messages_path(account_sid).removesuffix(".json")
+    try:
+        answer = await get(f"{path}/{sid}/Media.json?PageSize={inbound.MAX_MEDIA}")
+    except Permanent:
+        return ()
+    files = answer.get("media_list")
+    if not isinstance(files, list):
+        raise _unreadable("it is no list of files")
+    return [file for file in files if isinstance(file, Mapping)]
+
+
+def _params(row: Page, account_sid: str, files: Sequence[Page], api_url: str) -> dict[str, str]:
+    """As the webhook has them, as far as the list tells: no profile name, buttons, location or
+    `OptOutType`. `ReplydCatchUp` says where they come from."""
+    sid = _text(row, "sid")
+    params = {
+        "MessageSid": sid,
+        "AccountSid": account_sid,
+        "From": _text(row, "from"),
+        "To": _text(row, "to"),
+        "Body": _text(row, "body"),
+        "NumMedia": _text(row, "num_media") or "0",
+        "SmsStatus": "received",
+        "ReplydCatchUp": "true",
+    }
+    if service := _text(row, "messaging_service_sid"):
+        params["MessagingServiceSid"] = service
+    for n, file in enumerate(files):
+        path = messages_path(account_sid).removesuffix(".json")
+        params[f"MediaUrl{n}"] = f"{api_url}{path}/{sid}/Media/{_text(file, 'sid')}"
+        params[f"MediaContentType{n}"] = _text(file, "content_type")
+    return params
 
 
 def _rows(page: Page) -> list[Page]:

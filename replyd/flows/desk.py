@@ -1,4 +1,4 @@
-"""What the commands about conversations work with."""
+"""What operators look at conversations with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

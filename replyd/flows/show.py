@@ -1,4 +1,4 @@
-"""`replyd conversation show`: all records of a customer, and what happens next in each."""
+"""All records of a customer, and what happens next in each."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,28 +6,47 @@ from typing import Any
 from replyd.domain import address, prompt, record, recovery, routing
 from replyd.domain.messages import ConversationKey, InboundMessage
 from replyd.domain.record import Candidate, Entry, Item, Outbox, Pending
-from replyd.operate.desk import Desk, iso_or_none
+from replyd.flows.desk import Desk, iso_or_none
 
 # The lookup wants a SID to look for; no message has this one.
 _NO_SID = "none"
-_KEPT = ("message_id", "role", "timestamp", "turn_id", "delivery", "delivery_error")
+_KEPT = ("message_id", "role", "author", "timestamp", "turn_id", "delivery", "delivery_error")
 
 
 async def show(desk: Desk, customer: str, *, history: int, bodies: bool) -> list[dict[str, Any]]:
-    """The customer's records, newest first, as `--json` prints them. `history`: how many of the
+    """The customer's records, newest first, as JSON has them. `history`: how many of the
     newest entries; `bodies`: with texts. Raises as the store does."""
-    candidates = await desk.store.lookup(customer, _NO_SID)
-    taking = _taking(candidates)
+    candidates = await lookup(desk, customer)
+    takers = taking(candidates)
     records = []
     for candidate in sorted(candidates, key=lambda c: c.created_at, reverse=True):
         item = await desk.store.read(candidate.key)
         if item is not None:
             found = await _record(desk, item, candidate.key, history=history, bodies=bodies)
-            records.append({**found, "takes_new_messages": candidate.key in taking})
+            records.append({**found, "takes_new_messages": candidate.key in takers})
     return records
 
 
-def _taking(candidates: Sequence[Candidate]) -> set[ConversationKey]:
+async def show_one(
+    desk: Desk, customer: str, conversation_id: str, *, history: int, bodies: bool
+) -> dict[str, Any] | None:
+    """One of them; None when there is no such record."""
+    candidates = await lookup(desk, customer)
+    key = next((c.key for c in candidates if c.conversation_id == conversation_id), None)
+    item = await desk.store.read(key) if key is not None else None
+    if key is None or item is None:
+        return None
+    found = await _record(desk, item, key, history=history, bodies=bodies)
+    return {**found, "takes_new_messages": key in taking(candidates)}
+
+
+async def lookup(desk: Desk, customer: str) -> list[Candidate]:
+    """A customer's records. Raises as the store does."""
+    return await desk.store.lookup(customer, _NO_SID)
+
+
+def taking(candidates: Sequence[Candidate]) -> set[ConversationKey]:
+    """Those that take new messages, one for each business number."""
     businesses = {address.bare(c.company_tel) for c in candidates}
     routes = [routing.choose(candidates, business) for business in businesses]
     return {route.target.key for route in routes if route is not None}
@@ -38,7 +57,6 @@ async def _record(
 ) -> dict[str, Any]:
     conversation, now = desk.conversation(item, key), desk.now()
     lease = conversation.lease
-    failure = item.get(record.FAILURE)
     tail = conversation.messages[-history:] if history else ()
     return {
         "key": {"partition": key.partition, "sort": key.sort},
@@ -49,6 +67,7 @@ async def _record(
         "conversation_status": item.get(record.STATUS),
         "thread_id": conversation.thread_id,
         "handoff_to_human": conversation.handoff,
+        "taken_over": _map(item.get(record.TAKEN_OVER)),
         "opted_out_since": item.get(record.OPTED_OUT),
         "next": desk.next(conversation),
         "pending": [await _pending(desk, p, now, bodies=bodies) for p in conversation.pending],
@@ -62,7 +81,7 @@ async def _record(
         "outbox": conversation.outbox and _outbox(conversation.outbox, bodies=bodies),
         "attempts": conversation.attempts,
         "max_attempts": desk.policy.max_attempts,
-        "reply_failure": dict(failure) if isinstance(failure, Mapping) else None,
+        "reply_failure": _map(item.get(record.FAILURE)),
         "last_turn": conversation.last_turn,
         "history": {
             "entries": len(conversation.messages),
@@ -70,6 +89,10 @@ async def _record(
         },
         "accepted": {"messages": conversation.seq, "settled": conversation.settled},
     }
+
+
+def _map(value: object) -> dict[str, Any] | None:
+    return dict(value) if isinstance(value, Mapping) else None
 
 
 async def _pending(desk: Desk, pending: Pending, now: int, *, bodies: bool) -> dict[str, Any]:
