@@ -22,7 +22,7 @@ from replyd.errors import ConfigError, ReplydError
 from replyd.flows.desk import Desk
 from replyd.operate import commands as operate
 from replyd.operate import twilio
-from replyd.operate.arguments import add_settings, positive
+from replyd.operate.arguments import add_demo, add_settings, add_simulate
 from replyd.operate.dlq import HANDOFF, REPLIES, Morgue
 from replyd.operate.healthcheck import is_alive
 from replyd.operate.people import Counter
@@ -81,38 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     add_settings(serve)
     serve.set_defaults(run=_serve)
 
-    demo = commands.add_parser(
-        "demo",
-        help="try it with nothing but Python",
-        description="The whole of replyd against doubles of AWS, Twilio and OpenAI on this "
-        "machine, and a page to play with it. Uses the real OpenAI when OPENAI_API_KEY is set.",
-    )
-    demo.add_argument(
-        "--say",
-        action="append",
-        metavar="TEXT",
-        help="say this as a customer, print what came of it and exit; repeat it for a burst",
-    )
-    demo.add_argument("--port", type=int, default=8088, help="port of the page (default 8088)")
-    demo.add_argument("--no-browser", action="store_true", help="do not open the page")
-    demo.set_defaults(run=_demo)
-
-    simulate = commands.add_parser(
-        "simulate",
-        help="look for a run in which a promise breaks",
-        description="Whole instances on a virtual clock, with seeded faults, and an oracle that "
-        "knows what was sent and what was accepted. Needs nothing, touches nothing.",
-    )
-    simulate.add_argument("--seed", type=int, default=0, help="the first one (default 0)")
-    simulate.add_argument("--seeds", type=positive, default=100, help="how many (default 100)")
-    simulate.add_argument(
-        "--workers", type=positive, help="instances in each run (default: 2 to 4, as the seed says)"
-    )
-    simulate.add_argument("--jobs", type=positive, help="processes (default: one for each core)")
-    simulate.add_argument(
-        "--timeline", action="store_true", help="run the one seed and print all that happens"
-    )
-    simulate.set_defaults(run=_simulate)
+    add_demo(commands, _demo)
+    add_simulate(commands, _simulate)
 
     init = commands.add_parser(
         "init",

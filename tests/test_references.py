@@ -1,6 +1,7 @@
 """Secrets that lie elsewhere: where they are found, and what is said when they are not."""
 
 import json
+import socket
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -324,11 +325,19 @@ def moto() -> Iterator[str]:
     url = f"http://{host}:{port}"
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
     client = boto3.client("secretsmanager", region_name="us-east-1", endpoint_url=url, **keys)
-    client.create_secret(Name="replyd/openai", SecretString=json.dumps({"key": SECRET}))
-    client.create_secret(Name="replyd/token", SecretString=SECRET)
+    client.create_secret(Name="references/openai", SecretString=json.dumps({"key": SECRET}))
+    client.create_secret(Name="references/token", SecretString=SECRET)
     client.close()
     yield url
     server.stop()
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """Nobody listens there, and nobody else can take it."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 @pytest.fixture
@@ -344,10 +353,10 @@ def aws(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Mo
 
 
 def test_all_are_looked_up_at_once(aws: pytest.MonkeyPatch) -> None:
-    found = look_up(["replyd/openai", "replyd/token", "replyd/none"], "us-east-1")
-    assert found["replyd/token"] == SECRET
-    assert found["replyd/openai"] == json.dumps({"key": SECRET})
-    missing = found["replyd/none"]
+    found = look_up(["references/openai", "references/token", "references/none"], "us-east-1")
+    assert found["references/token"] == SECRET
+    assert found["references/openai"] == json.dumps({"key": SECRET})
+    missing = found["references/none"]
     assert isinstance(missing, Permanent)
     assert "does not exist" in missing.reason
 
@@ -356,19 +365,19 @@ def test_where_there_is_no_region_it_cannot_be_asked(aws: pytest.MonkeyPatch) ->
     aws.delenv("AWS_REGION")
     aws.setenv("AWS_CONFIG_FILE", "/dev/null")
     for region in ("", "no region!"):
-        assert isinstance(look_up(["replyd/token"], region)["replyd/token"], DependencyDown)
+        assert isinstance(look_up(["references/token"], region)["references/token"], DependencyDown)
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])
 def test_a_missing_secret_exits_78(
     command: str, aws: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    aws.setenv("OPENAI_API_KEY", "secretsmanager:replyd/openai#none")
-    aws.setenv("TWILIO_AUTH_TOKEN", "secretsmanager:replyd/none")
+    aws.setenv("OPENAI_API_KEY", "secretsmanager:references/openai#none")
+    aws.setenv("TWILIO_AUTH_TOKEN", "secretsmanager:references/none")
     assert cli.main([command]) == 78
     shown = "".join(capsys.readouterr())
-    assert "key none of the secret replyd/openai" in shown
-    assert "the secret replyd/none, which does not exist" in shown
+    assert "key none of the secret references/openai" in shown
+    assert "the secret references/none, which does not exist" in shown
     assert SECRET not in shown
 
 
@@ -377,20 +386,20 @@ def test_where_nobody_answers_it_exits_69(
     command: str,
     aws: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    unused_tcp_port: int,
+    closed_port: int,
 ) -> None:
-    aws.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", f"http://127.0.0.1:{unused_tcp_port}")
-    aws.setenv("OPENAI_API_KEY", "secretsmanager:replyd/openai#key")
+    aws.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", f"http://127.0.0.1:{closed_port}")
+    aws.setenv("OPENAI_API_KEY", "secretsmanager:references/openai#key")
     assert cli.main([command]) == 69
     assert capsys.readouterr().err == "secretsmanager: cannot be reached\n"
 
 
 def test_commands_that_need_no_secret_ask_for_none(
-    aws: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], unused_tcp_port: int
+    aws: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], closed_port: int
 ) -> None:
-    aws.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", f"http://127.0.0.1:{unused_tcp_port}")
-    aws.setenv("OPENAI_API_KEY", "secretsmanager:replyd/openai#key")
-    aws.setenv("REPLYD_OPS__PORT", str(unused_tcp_port))
+    aws.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", f"http://127.0.0.1:{closed_port}")
+    aws.setenv("OPENAI_API_KEY", "secretsmanager:references/openai#key")
+    aws.setenv("REPLYD_OPS__PORT", str(closed_port))
     assert cli.main(["healthcheck"]) == 69
     assert "does not answer" in capsys.readouterr().err
 

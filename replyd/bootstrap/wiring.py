@@ -204,7 +204,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
         step_seconds=ADOPT_SECONDS + LIST_REQUESTS * settings.twilio.timeout_seconds,
         progress=progress,
     )
-    people = People(bench, _accounts(settings))
+    people = People(bench, _accounts(settings), parts.wakeups)
     return Daemon(accept, answer, track, buffer, consumers, progress, catching_up, people)
 
 

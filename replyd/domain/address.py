@@ -5,8 +5,11 @@ business-scoped id such as `US.ABC123` (two-letter country, dot, up to 128 alpha
 """
 
 import re
+from typing import Literal
 
 WHATSAPP_PREFIX = "whatsapp:"
+
+Channel = Literal["whatsapp", "sms"]
 
 # Wider than today's two shapes, so that a new one is a conversation and not an error, yet free of
 # `#`, which starts the partition keys of replyd's own side items.
@@ -16,6 +19,11 @@ _ADDRESS = re.compile(r"[A-Za-z0-9.+_-]{1,160}")
 def bare(address: str) -> str:
     """The address without its channel prefix: `whatsapp:+4477…` becomes `+4477…`."""
     return address.removeprefix(WHATSAPP_PREFIX)
+
+
+def channel(address: str) -> Channel:
+    """By which channel an address with its prefix is reached; SMS has none."""
+    return "whatsapp" if address.startswith(WHATSAPP_PREFIX) else "sms"
 
 
 def is_address(text: str) -> bool:

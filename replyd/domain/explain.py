@@ -38,6 +38,12 @@ _DOING = {
 }
 
 
+_LEFT = (
+    "a process ended while it sent a person's answer: it counts as sent, and goes to the history "
+    "within about the time of a lease, or else with the customer's next message or the next answer"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """What happens next, and why.
@@ -81,6 +87,8 @@ def outlook(
             at = max(free_at, closes_at)
         case turn.WindowOpen(at):
             pass
+        case turn.ClaimAgain() if _is_left(conversation):
+            return Outlook("idle", "nothing waits; " + _LEFT)
         case turn.ClaimAgain():
             at = now
         case _:
@@ -105,6 +113,12 @@ def outlook(
         conversation.pending[0].received_at + policy.give_up_ms if effect == "answer" else 0
     )
     return Outlook(state, text, effect, reason, messages, at, gives_up_at)
+
+
+def _is_left(conversation: Conversation) -> bool:
+    """Whether a person's answer was not written down, and no wake-up leads to it."""
+    outbox = conversation.outbox
+    return outbox is not None and outbox.kind == "person" and not conversation.pending
 
 
 def _idle(conversation: Conversation) -> str:

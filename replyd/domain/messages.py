@@ -66,6 +66,10 @@ class InboundMessage:
     def business(self) -> str:
         return address.bare(self.recipient)
 
+    @property
+    def channel(self) -> address.Channel:
+        return address.channel(self.sender)
+
     def param(self, name: str) -> str:
         """The parameter's value as Twilio sent it, the first one if repeated, or empty."""
         value: object = self.params.get(name, "")

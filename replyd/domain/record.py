@@ -40,6 +40,9 @@ TAKEN_OVER = "reply_taken_over"
 PROFILE = "ai_profile"
 ASSISTANT_ID = "assistant_id"
 
+# In the entry of a customer's message that did not come by WhatsApp.
+CHANNEL = "channel"
+
 USER_REPLY_RECEIVED = "user_reply_received"
 AI_RESPONSE_SENT = "ai_response_sent"
 HANDED_TO_HUMAN = "handed_to_human"

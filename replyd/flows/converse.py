@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from replyd.domain import effects, formatting, output, prompt, turn, usage
 from replyd.domain.events import ModelAnswered, ModelAsked
-from replyd.domain.profile import Profile
 from replyd.domain.record import Conversation
 from replyd.domain.tools import HAND_OVER, hand_over_arguments
 from replyd.errors import Busy, DependencyDown, Permanent
@@ -37,7 +36,7 @@ async def _converse(held: Turn, files: Sequence[File]) -> Draft | effects.HandOv
         reply = await _with_tools(held, first)
         if not isinstance(reply, ModelReply):
             return reply
-        finish, answer = _read_answer(held.profile, reply)
+        finish, answer = _read_answer(held, reply)
         if answer.handoff:
             return await _by_ai(held, answer.content, answer.reason, answer.summary)
         if finish == "complete":
@@ -49,7 +48,7 @@ async def _converse(held: Turn, files: Sequence[File]) -> Draft | effects.HandOv
     if (stopped := await _moderated(held, "output", answer.content)) is not None:
         return stopped
     held.account.answer = answer.content
-    return draft_from(_as_sent(held.profile, answer.content), reply, held.account)
+    return draft_from(_as_sent(held, answer.content), reply, held.account)
 
 
 async def _with_tools(held: Turn, first: ModelRequest) -> ModelReply | effects.HandOver:
@@ -145,17 +144,21 @@ async def _respond(held: Turn, request: ModelRequest) -> ModelReply:
     return reply
 
 
-def _read_answer(profile: Profile, reply: ModelReply) -> tuple[str, output.Answer]:
+def _read_answer(held: Turn, reply: ModelReply) -> tuple[str, output.Answer]:
     """How it ended, and what it says. A structured answer that is broken says nothing."""
-    answer = output.parse(reply.text) if profile.structured else output.Answer(reply.text)
+    answer = output.parse(reply.text) if held.profile.structured else output.Answer(reply.text)
     # Markdown can be all marks, of which nothing is left.
-    if reply.finish == "complete" and not _as_sent(profile, answer.content).strip():
+    if reply.finish == "complete" and not _as_sent(held, answer.content).strip():
         return "empty", answer
     return reply.finish, answer
 
 
-def _as_sent(profile: Profile, text: str) -> str:
-    return formatting.whatsapp(text) if profile.formatted else text
+def _as_sent(held: Turn, text: str) -> str:
+    """In the marks of the channel that the newest message came by, which takes the reply."""
+    if not held.profile.formatted:
+        return text
+    on_whatsapp = held.taken[-1].message.channel == "whatsapp"
+    return formatting.whatsapp(text) if on_whatsapp else formatting.plain(text)
 
 
 async def _handed_over(held: Turn, reply: ModelReply) -> effects.HandOver:
@@ -167,7 +170,7 @@ async def _handed_over(held: Turn, reply: ModelReply) -> effects.HandOver:
 
 
 async def _by_ai(held: Turn, words: str, reason: str, summary: str) -> effects.HandOver:
-    farewell, withheld = _as_sent(held.profile, words).strip(), ""
+    farewell, withheld = _as_sent(held, words).strip(), ""
     if categories := await _flagged(held, "output", words):
         farewell = _instead(held, "output")
         withheld = f"What the AI wrote to the customer was not sent: {', '.join(categories)}."

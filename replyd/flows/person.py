@@ -1,24 +1,34 @@
 """What people do with a conversation: answer in it, take it from the AI, give it back."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Literal
 
-from replyd.domain import address, effects, person_steps, recovery, steps, turn
-from replyd.domain.delivery import ACCEPTED, NOT_DELIVERED, NOT_SENT, UNKNOWN
+from replyd.domain import effects, person_steps, recovery, steps, turn
 from replyd.domain.events import PersonActed
 from replyd.domain.expressions import Applied, Step
-from replyd.domain.messages import ConversationKey
-from replyd.domain.record import Conversation, Entry, Outbox
-from replyd.domain.text import split_reply
+from replyd.domain.messages import ConversationKey, InboundMessage
+from replyd.domain.record import Conversation, Outbox
+from replyd.domain.window import delay_seconds
 from replyd.errors import Ambiguous, DependencyError, Permanent, ReplydError, Temporary
 from replyd.flows.account import Account
 from replyd.flows.lease import Lease
+from replyd.flows.person_answer import (
+    BUSY,
+    KEY_USED,
+    NO_CONVERSATION,
+    OPTED_OUT,
+    Answered,
+    Declined,
+    Request,
+    as_recorded,
+    part_of,
+)
+from replyd.flows.person_route import Routes
 from replyd.flows.send import Route, Sent, send
 from replyd.flows.settle import settle_person
 from replyd.flows.workbench import Turn, Workbench
+from replyd.ports import WakeupQueue
 
 # How long a person waits for the AI to end its turn.
 WAIT_SECONDS = 20.0
@@ -26,86 +36,15 @@ _LOOK_EVERY_SECONDS = 1.0
 _TRIES = 3
 _RELEASE_SECONDS = 3.0
 
-Reason = Literal[
-    "no_conversation",
-    "busy",
-    "opted_out",
-    "no_business_number",
-    "unknown_account",
-    "key_used",
-    "not_sent",
-    "try_again",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Declined:
-    """Nothing was done; `text` says why, and what to do. `code`: the vendor's."""
-
-    reason: Reason
-    text: str
-    code: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One message of an answer. `delivery`: `unknown` where it may have been sent, `not_sent`, or
-    the last state known; `error`: why it was not delivered."""
-
-    sid: str
-    text: str
-    delivery: str
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What became of a person's answer. `again`: an earlier request with the same key sent it.
-    `why`: what stopped it, if anything did."""
-
-    turn_id: str
-    parts: tuple[Part, ...]
-    again: bool = False
-    why: str = ""
-
-    @property
-    def delivery(self) -> str:
-        """Of all parts: `accepted`, `partly_sent`, `not_delivered`, or `unknown` when it cannot be
-        told of one whether it was sent."""
-        states = {part.delivery for part in self.parts}
-        if UNKNOWN in states:
-            return UNKNOWN
-        if NOT_SENT in states:
-            return "partly_sent"
-        return "not_delivered" if states & NOT_DELIVERED else ACCEPTED
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """`key`: whoever asks gives the same one when they ask again. `account_sid`: of Twilio, where
-    the conversation does not tell."""
-
-    text: str
-    author: str
-    key: str
-    account_sid: str = ""
-
-    @property
-    def turn_id(self) -> str:
-        return person_steps.turn_of(self.key)
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return split_reply(self.text)
-
 
 class People:
     """Never raises a DependencyError from `reply` once something may have been sent; else as the
     store does. `accounts`: the account SIDs of the settings."""
 
-    def __init__(self, bench: Workbench, accounts: Collection[str]) -> None:
+    def __init__(self, bench: Workbench, accounts: Collection[str], wakeups: WakeupQueue) -> None:
         self._bench = bench
-        self._accounts = tuple(accounts)
+        self._wakeups = wakeups
+        self._routes = Routes(bench.channel, accounts)
 
     async def hand_off(self, key: ConversationKey, *, author: str, reason: str) -> bool:
         """People have the conversation; false when it does not exist. Raises as the store does."""
@@ -142,7 +81,7 @@ class People:
         item = await self._bench.store.read(key)
         conversation = self._bench.read(key, Applied(item)) if item is not None else None
         if conversation is None:
-            return _NO_CONVERSATION
+            return NO_CONVERSATION
         # Before the lease is asked for: who cannot answer should not keep the AI waiting.
         if (known := self._known(conversation, request)) is not None:
             return known
@@ -164,36 +103,12 @@ class People:
         said = person_steps.said_in(conversation, request.turn_id)
         if said or conversation.last_turn == request.turn_id:
             if not {e.get("content") for e in said} <= set(request.parts):
-                return _KEY_USED
-            return Answered(request.turn_id, _as_recorded(said, request.parts), again=True)
+                return KEY_USED
+            return Answered(request.turn_id, as_recorded(said, request.parts), again=True)
         if conversation.opted_out:
-            return _OPTED_OUT
-        route = self._route(conversation, request)
+            return OPTED_OUT
+        route = self._routes(conversation, request)
         return route if isinstance(route, Declined) else None
-
-    def _route(self, conversation: Conversation, request: Request) -> Route | Declined:
-        pending = [p.message for p in conversation.pending if p.message is not None]
-        business = conversation.company_tel or (pending[-1].business if pending else "")
-        if not business:
-            return Declined(
-                "no_business_number",
-                "the record has no company_tel to send from: set it to the business number",
-            )
-        if not (account := self._account(request, [p.account_sid for p in pending])):
-            return Declined(
-                "unknown_account",
-                "it cannot be told which of the Twilio accounts in the settings this conversation "
-                "belongs to: name one of them as account_sid",
-            )
-        return Route(account, _on_whatsapp(business), _on_whatsapp(conversation.customer))
-
-    def _account(self, request: Request, seen: Sequence[str]) -> str:
-        if request.account_sid:
-            known = self._bench.channel.knows_account(request.account_sid)
-            return request.account_sid if known else ""
-        if seen and seen[-1]:
-            return seen[-1]
-        return self._accounts[0] if len(self._accounts) == 1 else ""
 
     # --- TAKE ------------------------------------------------------------------------------------
 
@@ -214,7 +129,7 @@ class People:
             if bench.clock.elapsed() + _LOOK_EVERY_SECONDS > deadline:
                 if failure is not None:
                     raise failure
-                return _BUSY
+                return BUSY
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
     async def _try_take(self, key: ConversationKey, lease: Lease) -> Turn | Declined | None:
@@ -222,7 +137,7 @@ class People:
         item = await bench.store.read(key)
         conversation = bench.read(key, Applied(item)) if item is not None else None
         if conversation is None:
-            return _NO_CONVERSATION
+            return NO_CONVERSATION
         now = bench.clock.now()
         if not person_steps.is_to_be_had(conversation, now=now, skew_ms=policy.skew_ms):
             return None
@@ -244,7 +159,7 @@ class People:
                 result, bench.read(key, result), token=lease.token, now=now, skew_ms=policy.skew_ms
             )
             if isinstance(answer, turn.NoSuchConversation):
-                return _NO_CONVERSATION
+                return NO_CONVERSATION
             if isinstance(answer, turn.HeldElsewhere):
                 return None
             lease.extended()
@@ -266,6 +181,7 @@ class People:
 
     async def _carry_out(self, held: Turn, request: Request) -> Answered | Declined:
         outbox = self._outbox(request)
+        await self._insure(held, request)
         intended = await self._intend(held, outbox, request)
         if not isinstance(intended, Route):
             return intended
@@ -285,7 +201,29 @@ class People:
             self._bench.failed("send", sent.stopped)
         # Where it does not hold, whoever comes next finds the outbox, and writes it down.
         await settle_person(held, known)
-        return Answered(request.turn_id, tuple(map(_part, known.entries)), why=_why(sent))
+        return Answered(request.turn_id, tuple(map(part_of, known.entries)), why=_why(sent))
+
+    async def _insure(self, held: Turn, request: Request) -> None:
+        """A wake-up for the time when the lease has run out: should this process end while it
+        sends, a worker writes down what it did. Best effort: the customer's next message leads
+        there too."""
+        conversation, policy = held.conversation, self._bench.policy
+        free_at = self._bench.clock.now() + policy.lease_ms + 2 * policy.skew_ms
+        body = self._bench.codec.encode(
+            key=held.key,
+            # Without a seq it would be a message to stage.
+            seq=max(1, conversation.seq),
+            received_at=self._bench.clock.now(),
+            message=InboundMessage(
+                request.turn_id, conversation.customer, conversation.company_tel
+            ),
+            conversation_id=conversation.conversation_id,
+            company_tel=conversation.company_tel,
+        )
+        try:
+            await self._wakeups.send(body, delay_seconds(free_at, self._bench.clock.now()))
+        except DependencyError as error:
+            self._bench.failed("person", error)
 
     def _outbox(self, request: Request) -> Outbox:
         now = self._bench.clock.now()
@@ -324,18 +262,18 @@ class People:
             match answer:
                 case turn.Holds():
                     lease.extended()
-                    route = self._route(conversation, request)
+                    route = self._routes(conversation, request)
                     assert isinstance(route, Route)
                     return route
                 case person_steps.Changed(conversation):
                     continue
                 case turn.Silenced():
                     await self._release(held)
-                    return _OPTED_OUT
+                    return OPTED_OUT
                 case turn.LeaseLost():
-                    return _BUSY
+                    return BUSY
         await self._release(held)
-        return _BUSY
+        return BUSY
 
     async def _nothing_sent(self, held: Turn, sent: Sent) -> Declined:
         await self._release(held)
@@ -347,7 +285,7 @@ class People:
                 text = f"it was not sent: {error.reason}; send it again in a moment"
                 return Declined("try_again", text, error.code)
             case _:
-                return _BUSY
+                return BUSY
 
     async def _release(self, held: Turn) -> None:
         """Without it the lease runs out by itself, and the outbox counts as sent."""
@@ -367,39 +305,6 @@ class People:
         self._bench.telemetry.emit(
             PersonActed(key, key.sort or key.partition, action, author, outcome, now, turn_id)
         )
-
-
-_KEY_USED = Declined("key_used", "this Idempotency-Key has sent another text: use a new one")
-_NO_CONVERSATION = Declined("no_conversation", "no such conversation")
-_BUSY = Declined("busy", "the AI is at work on it: try again in a few seconds")
-_OPTED_OUT = Declined(
-    "opted_out", "the customer has opted out: nobody may write to them until they say START"
-)
-
-
-def _on_whatsapp(name: str) -> str:
-    return address.WHATSAPP_PREFIX + address.bare(name)
-
-
-def _as_recorded(said: Sequence[Entry], texts: Sequence[str]) -> tuple[Part, ...]:
-    """What became of each text; where the record could not take any, nobody knows."""
-    left, parts = list(said), []
-    for text in texts:
-        found = next((e for e in left if e.get("content") == text), None)
-        if found is not None:
-            left.remove(found)
-        missing = {"content": text, "delivery": NOT_SENT if said else UNKNOWN}
-        parts.append(_part(found or missing))
-    return tuple(parts)
-
-
-def _part(entry: Mapping[str, Any]) -> Part:
-    return Part(
-        sid=str(entry.get("message_id") or ""),
-        text=str(entry.get("content") or ""),
-        delivery=str(entry.get("delivery") or UNKNOWN),
-        error=str(entry.get("delivery_error") or ""),
-    )
 
 
 def _why(sent: Sent) -> str:

@@ -190,7 +190,11 @@ class Turn:
     def user_entries(self, turn_id: str) -> list[record.Entry]:
         """The messages taken, as they will stand in the history."""
         rows = [(t.message.sid, t.pending.received_at, t.text) for t in self.taken]
-        return routing.user_entries(rows, turn_id)
+        entries = routing.user_entries(rows, turn_id)
+        for entry, taken in zip(entries, self.taken, strict=True):
+            if taken.message.channel != "whatsapp":
+                entry[record.CHANNEL] = taken.message.channel
+        return entries
 
     @property
     def head(self) -> str:

@@ -2,11 +2,54 @@
 
 import argparse
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from replyd.domain import address
 
+# `argparse` has no public name for what `add_subparsers` returns.
+Commands = Any
+Run = Callable[[argparse.Namespace], int]
+
 _SID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def add_demo(commands: Commands, run: Run) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="try it with nothing but Python",
+        description="The whole of replyd against doubles of AWS, Twilio and OpenAI on this "
+        "machine, and a page to play with it. Uses the real OpenAI when OPENAI_API_KEY is set.",
+    )
+    demo.add_argument(
+        "--say",
+        action="append",
+        metavar="TEXT",
+        help="say this as a customer, print what came of it and exit; repeat it for a burst",
+    )
+    demo.add_argument("--port", type=int, default=8088, help="port of the page (default 8088)")
+    demo.add_argument("--no-browser", action="store_true", help="do not open the page")
+    demo.set_defaults(run=run)
+
+
+def add_simulate(commands: Commands, run: Run) -> None:
+    simulate = commands.add_parser(
+        "simulate",
+        help="look for a run in which a promise breaks",
+        description="Whole instances on a virtual clock, with seeded faults, and an oracle that "
+        "knows what was sent and what was accepted. Needs nothing, touches nothing.",
+    )
+    simulate.add_argument("--seed", type=int, default=0, help="the first one (default 0)")
+    simulate.add_argument("--seeds", type=positive, default=100, help="how many (default 100)")
+    simulate.add_argument(
+        "--workers", type=positive, help="instances in each run (default: 2 to 4, as the seed says)"
+    )
+    simulate.add_argument("--jobs", type=positive, help="processes (default: one for each core)")
+    simulate.add_argument(
+        "--timeline", action="store_true", help="run the one seed and print all that happens"
+    )
+    simulate.set_defaults(run=run)
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from replyd.flows.desk import Desk
-from replyd.operate import people
+from replyd.operate import consent, people
 from replyd.operate.arguments import add_bodies, count, customer, sid
 from replyd.operate.dlq import HANDOFF, REPLIES, Morgue
 
@@ -58,6 +58,7 @@ def add_to(
     )
     add_bodies(show)
 
+    consent.add_to(conversation, add, open_desk=open_desk)
     people.add_to(conversation, add, open_desk=open_desk, open_counter=open_counter)
 
     explain = add(

@@ -11,7 +11,8 @@ from typing import Any
 from replyd.domain.messages import ConversationKey
 from replyd.flows import show
 from replyd.flows.desk import Desk
-from replyd.flows.person import Answered, Declined, People, Request
+from replyd.flows.person import People
+from replyd.flows.person_answer import Answered, Declined, Request
 from replyd.flows.waiting import BadCursorError, listing
 from replyd.operate import render
 from replyd.operate.arguments import count, customer, name, sid

@@ -15,7 +15,8 @@ from replyd.domain.messages import ConversationKey
 from replyd.errors import DependencyError
 from replyd.flows import show
 from replyd.flows.desk import Desk
-from replyd.flows.person import Answered, Declined, People, Request
+from replyd.flows.person import People
+from replyd.flows.person_answer import Answered, Declined, Request
 from replyd.flows.waiting import BadCursorError, listing
 from replyd.runtime import operator_openapi as document
 from replyd.runtime.operator_requests import (

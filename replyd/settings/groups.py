@@ -73,7 +73,7 @@ class Server(BaseModel):
 
 
 class Ops(BaseModel):
-    """The HTTP server for `/livez`, `/readyz`, `/healthz` and `/metrics`, and for people's tools."""
+    """The HTTP server for `/livez`, `/readyz`, `/healthz`, `/metrics`, and for people's tools."""
 
     model_config = FROZEN
 

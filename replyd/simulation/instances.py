@@ -10,7 +10,7 @@ from replyd.bootstrap import Daemon, Parts, daemon
 from replyd.domain.events import Event
 from replyd.domain.messages import ConversationKey, InboundMessage, Params
 from replyd.errors import ReplydError
-from replyd.flows.person import Answered, Declined, Request
+from replyd.flows.person_answer import Answered, Declined, Request
 from replyd.runtime.webhook_server import DURABLE_WITHIN_SECONDS
 from replyd.settings import Settings
 from replyd.simulation.wires import Wires

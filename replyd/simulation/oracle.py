@@ -48,11 +48,13 @@ def _at_rest(world: "World") -> bool:
 
 
 def _left_in(item: Item) -> list[str]:
-    """What nobody has cleared away. A lease without anything to do is a person's, whose process
-    ended before it wrote the answer down: nobody has to wait for more than its end."""
-    if r.OUTBOX in item:
-        return [r.OUTBOX]
-    return [r.LEASE] if r.LEASE in item and item.get(r.PENDING) else []
+    """What nobody has cleared away. With nothing pending, a person's answer and their lease may
+    stay where a process ended or the table was away: whoever comes next settles it, and waits for
+    no more than the end of the lease."""
+    outbox = item.get(r.OUTBOX)
+    if not item.get(r.PENDING) and (outbox is None or outbox["kind"] == "person"):
+        return []
+    return [name for name in (r.LEASE, r.OUTBOX) if name in item]
 
 
 def _expected_done(world: "World") -> dict[str, Item]:

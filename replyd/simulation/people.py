@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from replyd.domain import steps
 from replyd.domain.delivery import NOT_DELIVERED
 from replyd.domain.messages import ConversationKey, InboundMessage
+from replyd.flows.person_answer import Answered, Declined, Request
 from replyd.runtime.catch_up import CatchUpService
-from replyd.flows.person import Answered, Declined, Request
 from replyd.simulation.instances import Instance
 from replyd.simulation.vendors import ACCOUNT, BUSINESS, Accepted, persons_answer, sid_of
 

@@ -40,7 +40,7 @@ class PeopleBooks:
             self._theirs.add(name)
         elif step.name == "commit_person":
             self.answered += 1
-        if after.get(r.HANDOFF) is not True:
+        if before.get(r.HANDOFF) is True and after.get(r.HANDOFF) is not True:
             self._theirs.discard(name)
 
     def accepted(self, effect: Accepted) -> None:

@@ -6,13 +6,10 @@ counts as `other`, so that the number of series is bounded whatever comes in.
 
 import time
 from collections.abc import Callable, Collection
-from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from replyd.domain import turn
-from replyd.domain.callback import STATUS_PATH
 from replyd.domain.events import (
     CaughtUp,
     DeliveryReported,
@@ -34,47 +31,24 @@ from replyd.domain.events import (
     TurnEnded,
 )
 from replyd.telemetry.delivery_times import DeliveryTimes
-
-OTHER: Final = "other"
-
-DROPS: Final = frozenset({"unknown_sender", "already_settled"})
-ENDPOINTS: Final = frozenset({"/webhooks/twilio/whatsapp", STATUS_PATH})
-STATUSES: Final = frozenset({"400", "403", "404", "405", "408", "413", "503"})
-REFUSALS: Final = frozenset({
-    "no_signature", "unknown_account", "bad_signature",
-    "not_a_message", "not_a_status", "too_many_fields", "too_large", "broken_body",
-    "body_too_slow", "bad_http", "no_route", "overloaded", "not_durable", "too_slow", "bug",
-})  # fmt: skip
-OUTCOMES: Final = frozenset({
-    "replied", "handed_over", "withheld", "partly_sent", "retry", "lease_lost", "nothing_to_do",
-    "bug",
-})  # fmt: skip
-# "model" is an answer that cannot be used, whoever gave it.
-DEPENDENCIES: Final = frozenset({"dynamodb", "sqs", "openai", "twilio", "tools", "model"})
-REASONS: Final = DEPENDENCIES | {
-    turn.REQUESTED, turn.OPTED_OUT, turn.FAILED, turn.AMBIGUOUS, turn.TOO_OLD, turn.BY_AI,
-    turn.OVER_LIMIT, turn.LOOP, turn.FLAGGED, "drain",
-}  # fmt: skip
-OPERATIONS: Final = frozenset({
-    "receive", "adopt", "claim", "renew", "turn", "model", "arm", "send", "list", "apology",
-    "person", "commit", "delete", "hide", "roll_over", "report", "alias", "tool", "arm_tool",
-    "note_tool", "typing", "content", "catch_up", "state",
-})  # fmt: skip
-TOOL_OUTCOMES: Final = frozenset({"done", "refused", "failed", "unknown", "repeated"})
-PERSON_ACTIONS: Final = frozenset({"reply", "handoff", "release"})
-PERSON_OUTCOMES: Final = frozenset({
-    "done", "accepted", "partly_sent", "unknown", "not_delivered", "again", "failed",
-    "no_conversation", "busy", "opted_out", "no_business_number", "unknown_account", "key_used",
-    "not_sent", "try_again",
-})  # fmt: skip
-FILES: Final = frozenset({"audio", "image", "document"})
-FILE_OUTCOMES: Final = frozenset({"read", "failed", "late"})
-INTERRUPTIONS: Final = frozenset({"newer_messages", "silenced", "lease_lost"})
-RECONCILED: Final = frozenset(
-    {"accepted", "resumed", "sent_again", "sent_again_unsure", "handed_over"}
-)
-DELIVERIES: Final = frozenset(
-    {"accepted", "queued", "sending", "sent", "delivered", "read", "undelivered", "failed"}
+from replyd.telemetry.labels import (
+    DELIVERIES,
+    DEPENDENCIES,
+    DROPS,
+    ENDPOINTS,
+    FILE_OUTCOMES,
+    FILES,
+    INTERRUPTIONS,
+    OPERATIONS,
+    OTHER,
+    OUTCOMES,
+    PERSON_ACTIONS,
+    PERSON_OUTCOMES,
+    REASONS,
+    RECONCILED,
+    REFUSALS,
+    STATUSES,
+    TOOL_OUTCOMES,
 )
 
 _FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
@@ -162,8 +136,8 @@ class MetricsSink:
         self._times = DeliveryTimes()
         self._delivery = self._histogram(
             "replyd_delivery_seconds",
-            "From a part's acceptance by Twilio to its delivery, where the process that sent it got "
-            "the callback.",
+            "From a part's acceptance by Twilio to its delivery, where the callback reached the "
+            "process that sent it.",
             _SLOW,
         )
         self._ack = self._histogram(
@@ -223,11 +197,7 @@ class MetricsSink:
                     _known(event.reason, REFUSALS),
                 ).inc()
             case DeliveryReported():
-                self._deliveries.labels(_known(event.status, DELIVERIES)).inc()
-                if event.status in ("delivered", "read"):
-                    seconds = self._times.delivered(event.sid, event.at)
-                    if seconds is not None:
-                        self._delivery.observe(seconds)
+                self._count_delivery(event)
             case PoisonReceived():
                 self._poison.inc()
             case DependencyFailed():
@@ -242,6 +212,13 @@ class MetricsSink:
                 self._down.labels(_known(event.profile, self._profiles)).set(int(event.down))
             case _:
                 self._emit_of_turn(event)
+
+    def _count_delivery(self, event: DeliveryReported) -> None:
+        self._deliveries.labels(_known(event.status, DELIVERIES)).inc()
+        if event.status in ("delivered", "read"):
+            seconds = self._times.delivered(event.sid, event.at)
+            if seconds is not None:
+                self._delivery.observe(seconds)
 
     def _count_caught_up(self, event: CaughtUp) -> None:
         for outcome in ("staged", "too_old", "known", "failed"):

@@ -1,6 +1,7 @@
 """AWS Secrets Manager: what its refusals mean, and that nothing shows a secret."""
 
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -38,6 +39,14 @@ class Aws:
 @pytest.fixture
 def aws() -> Aws:
     return Aws()
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """Nobody listens there, and nobody else can take it."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 @pytest.fixture
@@ -136,10 +145,8 @@ async def test_the_sdk_logs_no_secret(
     assert SECRET not in caplog.text
 
 
-async def test_nobody_at_the_endpoint(
-    endpoint: Callable[[str], None], unused_tcp_port: int
-) -> None:
-    endpoint(f"http://127.0.0.1:{unused_tcp_port}")
+async def test_nobody_at_the_endpoint(endpoint: Callable[[str], None], closed_port: int) -> None:
+    endpoint(f"http://127.0.0.1:{closed_port}")
     async with open_secrets("eu-west-1") as secrets:
         error = await failure(secrets)
     assert (type(error), error.reason) == (DependencyDown, "cannot be reached")
@@ -172,7 +179,7 @@ def moto() -> Iterator[str]:
 
 async def test_a_secret_by_its_arn(moto: str) -> None:
     async with client("secretsmanager", moto) as aws:
-        made = await aws.create_secret(Name=NAME, SecretString=SECRET)
+        made = await aws.create_secret(Name="replyd/by-arn", SecretString=SECRET)
         assert await SecretsManager(aws).get(made["ARN"]) == SECRET
 
 

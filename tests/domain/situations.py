@@ -100,11 +100,21 @@ class Item:
     def conversation(self) -> Conversation:
         return conversation_from(self.attributes or {}, KEY)
 
-    def stage(self, number: int, now: int, **options: bool) -> StepResult:
+    def stage(
+        self,
+        number: int,
+        now: int,
+        *,
+        first: bool | None = None,
+        opt_out: bool = False,
+        opt_in: bool = False,
+    ) -> StepResult:
+        """`first`: what the caller guesses; by default what is right."""
         inbound = message(number)
-        first = self[r.SEEN] is None
+        first = self[r.SEEN] is None if first is None else first
         entry = steps.pending_entry(inbound, now)
-        return self.apply(steps.stage(inbound.sid, entry, now, **({"first": first} | options)))
+        step = steps.stage(inbound.sid, entry, now, first=first, opt_out=opt_out, opt_in=opt_in)
+        return self.apply(step)
 
     def head(self, turn_id: str, kind: str = "reply") -> Outbox:
         """An outbox for everything that is pending."""

@@ -376,3 +376,22 @@ def test_small_words() -> None:
     ]  # fmt: skip
     assert why("new_reason") == "new_reason"
     assert why("") == "the reason is not known"
+
+
+def test_a_persons_answer_that_was_left_keeps_nobody_waiting() -> None:
+    item = settled()
+    assert item.attributes is not None
+    outbox = replace(OUTBOX_OF_A_PERSON, at=NOW)
+    item.attributes[r.OUTBOX] = outbox.as_attribute()
+    found = look(item, NOW + 10 * LEASE)
+    assert found.state == "idle"
+    assert "a person's answer" in found.text
+    item.stage(9, NOW + 10 * LEASE)
+    found = look(item, NOW + 10 * LEASE)
+    assert (found.state, found.effect) == ("due", "finish_apology")
+    assert "a person's answer counts as sent" in found.text
+
+
+OUTBOX_OF_A_PERSON = r.Outbox(
+    "person-k", "person", (), ({"role": "human", "content": "hello"},), NOW, delivery={}
+)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from replyd.domain.formatting import MAX_NESTING, whatsapp
+from replyd.domain.formatting import MAX_NESTING, plain, whatsapp
 
 
 @pytest.mark.parametrize(
@@ -198,6 +198,8 @@ def test_tables_as_lines(markdown: str, written: str) -> None:
 )
 def test_text_without_markdown_stays(text: str) -> None:
     assert whatsapp(text) == text
+    if text != "~struck~ `code`":
+        assert plain(text) == text
 
 
 @pytest.mark.parametrize(
@@ -216,6 +218,39 @@ def test_marks_around_addresses_and_in_them(markdown: str, written: str) -> None
 
 def test_line_ends_of_other_systems() -> None:
     assert whatsapp("a\r\n\r\n**b**\rc") == "a\n\n*b*\nc"
+    assert plain("a\r\n\r\n**b**\rc") == "a\n\nb\nc"
+
+
+@pytest.mark.parametrize(
+    ("markdown", "written"),
+    [
+        ("**x** *y* ~~z~~ `a*b*` ``a`b``", "x y z a*b* a`b"),
+        ("***a* b** un**believ**able 2*3*4", "a b unbelievable 2*3*4"),
+        ("**a 2*3*4\nb** f**k", "a 2*3*4\nb f**k"),
+        ("**Note: **text", "Note: text"),
+        ("** Note **", " Note"),
+        ("~struck~", "~struck~"),
+        ("# A **b** *c* #\ntext", "A b c\ntext"),
+        ("#", "#"),
+        ("a\n\n---\n\nb", "a\n\n---\n\nb"),
+        ("> a\n> **b**", "> a\n> b"),
+        ("```python\nx = 1\n\n*y*\n```\nafter", "x = 1\n\n*y*\nafter"),
+        ("```see this\nx\n```", "see this\nx"),
+        ("```\ncut off", "cut off"),
+        (
+            "[**x**](https://a.b/c_d) ![alt](http://i/p.png)",
+            "x (https://a.b/c_d) alt (http://i/p.png)",
+        ),
+        ("**[A.b](https://a.b)**", "https://a.b"),
+        ("* a\n* **b**\n  - c\n    1. d", "- a\n- b\n    - c\n        1. d"),
+        ("1. a\n1. b", "1. a\n2. b"),
+        ("- [ ] a\n- [x] b\n  - [X] c", "[ ] a\n[x] b\n    [x] c"),
+        ("| Day | Open |\n|---|---|\n| Mon | **9-17** |", "Day: Open\nMon: 9-17"),
+        ("|a|*b*|c|\n|-|-|-|\n|1|`2`|3|", "a: 1, b: 2, c: 3"),
+    ],
+)
+def test_plain_text_has_no_marks(markdown: str, written: str) -> None:
+    assert plain(markdown) == written
 
 
 WORDS = st.sampled_from(
@@ -244,7 +279,8 @@ PLAIN = st.lists(WORDS | st.sampled_from([" ", "\n", "\n\n", "\n  ", ", ", " \n"
 @given(PLAIN.map(lambda pieces: "".join(f"{p} " if p.strip() else p for p in pieces)))
 def test_any_text_without_markdown_stays(text: str) -> None:
     lines = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
-    assert whatsapp(text) == re.sub("\n{4,}", "\n\n\n", lines.lstrip("\n")).rstrip()
+    expected = re.sub("\n{4,}", "\n\n\n", lines.lstrip("\n")).rstrip()
+    assert whatsapp(text) == plain(text) == expected
 
 
 PIECES = st.sampled_from(
@@ -294,7 +330,22 @@ def test_no_letter_is_lost(text: str) -> None:
     def letters(text: str) -> list[str]:
         return [c for c in re.sub(r"\[x\]|[☑◦]", "", text) if c.isalpha()]
 
-    assert letters(whatsapp(text)) == letters(text)
+    assert letters(whatsapp(text)) == letters(plain(text)) == letters(text)
+
+
+@given(st.lists(PIECES, max_size=40).map("".join))
+def test_plain_text_needs_no_character_that_was_not_there(text: str) -> None:
+    """An SMS with one character outside GSM-7 has room for less than half as many."""
+    assert {c for c in plain(text) if not c.isascii()} <= set(text)
+
+
+@given(st.lists(PIECES, max_size=40).map("".join))
+def test_plain_text_is_read_as_whatsapps_is(text: str) -> None:
+    def bare(text: str) -> str:
+        text = re.sub(r"☐|\[ \]", "[]", re.sub(r"☑|\[x\]", "[x]", text))
+        return re.sub(r"[*_~]|---|———|[◦-]", "", text)
+
+    assert re.sub(r"\s+", "", bare(plain(text))) == re.sub(r"\s+", "", bare(whatsapp(text)))
 
 
 MARKUP = PIECES | st.sampled_from(
@@ -323,17 +374,20 @@ MARKUP = PIECES | st.sampled_from(
 @example("\ud83d**\udc00**")
 def test_nothing_raises(text: str) -> None:
     assert isinstance(whatsapp(text), str)
+    assert isinstance(plain(text), str)
 
 
 @given(st.text(st.characters(categories=["Lu", "Ll"]), min_size=1))
 def test_a_bold_word_is_bold(word: str) -> None:
     assert whatsapp(f"say **{word}**!") == f"say *{word}*!"
+    assert plain(f"say **{word}**!") == f"say {word}!"
 
 
 @pytest.mark.parametrize("mark", ["> ", "- ", "1. "])
 @pytest.mark.parametrize("depth", range(1, MAX_NESTING + 3))
 def test_what_is_nested_deep_is_not_lost(mark: str, depth: int) -> None:
     assert "text" in whatsapp(mark * depth + "text")
+    assert "text" in plain(mark * depth + "text")
 
 
 HOSTILE = [

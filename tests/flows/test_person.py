@@ -11,7 +11,7 @@ from replyd.domain.events import PersonActed
 from replyd.domain.expressions import Append, ItemExists, Step, StepResult
 from replyd.domain.messages import ConversationKey
 from replyd.errors import Ambiguous, Permanent, Temporary
-from replyd.flows.person import Answered, Declined, Request
+from replyd.flows.person_answer import Answered, Declined, Request
 from tests.support.faults import FaultyStore
 from tests.support.world import ACCOUNT, BUSINESS, CUSTOMER, KEY, Worker, World, message
 
@@ -376,3 +376,18 @@ async def test_taking_over_silences_the_ai_and_says_who() -> None:
         assert await worker.people.release(KEY, author="Ann")
         assert record.TAKEN_OVER not in world.item()
         assert outcomes_of_people(world) == [("handoff", "done"), ("release", "done")]
+
+
+async def test_an_answer_that_the_table_could_not_take_is_found_by_the_next_one() -> None:
+    world = World()
+    world.converse()
+    async with world.running() as worker:
+        world.store.fail_before["commit_person"] = [Temporary("dynamodb", "away")] * 30
+        answer = await answered(worker)
+        assert answer.delivery == "accepted"
+        assert world.item()[record.OUTBOX]["turn_id"] == "person-k-1"
+        world.store.fail_before["commit_person"] = []
+        await asyncio.sleep(60)
+        await reply(worker, asked("more", "k-2"))
+        assert [text for _, text in world.history()] == ["hello, Ann here", "more"]
+        assert sent(world) == ["hello, Ann here", "more"]

@@ -12,6 +12,7 @@ from replyd.domain.wakeup import BodyCodec
 from replyd.flows.desk import Desk
 from replyd.operate import commands
 from replyd.operate.dlq import Morgue
+from replyd.operate.people import Counter
 from replyd.ports import DeadMessage
 from tests.operate.conftest import desk
 from tests.support.world import CUSTOMER, World
@@ -29,6 +30,7 @@ class Office:
             add_settings=lambda _: None,
             open_desk=self._desk,
             open_morgue=self._morgue,
+            open_counter=self._counter,
         )
 
     def run(self, *arguments: str) -> int:
@@ -39,6 +41,10 @@ class Office:
     @asynccontextmanager
     async def _desk(self, _: argparse.Namespace) -> AsyncIterator[Desk]:
         yield desk(self.world)
+
+    @asynccontextmanager
+    async def _counter(self, _: argparse.Namespace) -> AsyncIterator[Counter]:
+        yield Counter(self.world.worker().people, desk(self.world))
 
     @asynccontextmanager
     async def _morgue(self, _: argparse.Namespace) -> AsyncIterator[Morgue]:

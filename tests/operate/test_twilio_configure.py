@@ -61,7 +61,7 @@ def office() -> Office:
 def test_nothing_changes_without_yes(office: Office, capsys: Printed) -> None:
     office.numbers.add_whatsapp("+447700900101", TARGET)
     office.numbers.add_whatsapp("+447700900102")
-    office.numbers.add_phone("+447700900103", TARGET, sms_method="GET")
+    office.numbers.add_phone("+447700900103", WANTED, sms_method="GET")
     office.numbers.add_whatsapp("+447700900104", ELSEWHERE)
     assert office.run() == 2
     out, err = capsys.readouterr()
@@ -73,7 +73,7 @@ def test_nothing_changes_without_yes(office: Office, capsys: Printed) -> None:
         "  old  no webhook",
         f"  new  POST {WANTED}",
         "+447700900103 (SMS)",
-        f"  old  GET {TARGET}",
+        f"  old  GET {WANTED}",
         f"  new  POST {WANTED}",
         "1 number left alone: --number changes one that leads elsewhere",
     ]

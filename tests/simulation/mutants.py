@@ -262,6 +262,13 @@ def _forget_tools(step: Step) -> Step:
     return replace(step, actions=(*step.actions, Remove((r.TOOLS,))))
 
 
+def _leave_the_flag(step: Step) -> Step:
+    """A person's answer does not take the conversation from the AI."""
+    if step.name != "intend_person":
+        return step
+    return replace(step, actions=tuple(a for a in step.actions if a.path != (r.HANDOFF,)))
+
+
 def _impatient() -> Settings:
     """The channel is looked at before it can have accepted what is under way."""
     twilio = SETTINGS.twilio.model_copy(update={"timeout_seconds": 0.1})
@@ -286,7 +293,6 @@ TERMS: dict[tuple[str, str], Where] = {
     ("commit", "delivery"): anywhere,
     ("commit_apology", "turn"): writes_come_again,
     ("take", "lease"): anywhere,
-    ("take", "turn"): anywhere,
     ("arm_tool", "flag"): anywhere,
     ("arm_tool", "opt-out"): anywhere,
     ("arm_tool", "token"): leases_get_lost,
@@ -311,6 +317,7 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("commit", "turn"): "`commit without token and turn`",
     ("commit_apology", "token"): "the contract suite; the turn does without",
     ("commit_apology", "delivery"): "the contract suite",
+    ("take", "turn"): "the contract suite; the flow looks before it asks",
     ("take", "item"): "the contract suite; no record is removed in a run",
     ("intend_person", "token"): "the contract suite; nobody takes a person's lease before it ends",
     ("intend_person", "opt-out"): "the contract suite; what TAKE shows is milliseconds old",
@@ -348,6 +355,7 @@ MUTANTS = [
     Mutant("no fresh token", rewriting(_keep_token)),
     Mutant("stage a SID again", rewriting(_forget_seen)),
     Mutant("commit settles all", rewriting(_settle_all)),
+    Mutant("a person leaves the flag", rewriting(_leave_the_flag)),
     Mutant("release drops the outbox", rewriting(_drop_outbox)),
     Mutant("release forgets tools", rewriting(_forget_tools)),
     Mutant("wake-up deleted on receipt", _queue(_DeletesOnReceipt)),

@@ -8,6 +8,7 @@ from itertools import product
 from prometheus_client.parser import text_string_to_metric_families
 
 from replyd.domain.events import (
+    CaughtUp,
     DeliveryReported,
     DependencyFailed,
     Event,
@@ -27,7 +28,7 @@ from replyd.domain.events import (
     TurnEnded,
 )
 from replyd.domain.messages import ConversationKey
-from replyd.telemetry import metrics
+from replyd.telemetry import labels
 from replyd.telemetry.metrics import MetricsSink
 
 # Prometheus and its prober say these of each target.
@@ -77,29 +78,30 @@ def _every_event() -> Iterator[Event]:
     yield ModelAnswered(_KEY, ("SM1",), "m", 1500, 120, 30, 1)
     yield PartSent(_KEY, ("SM1",), 1, 1, "SM9", 250, 1)
     yield PoisonReceived("m-1", "no JSON", 3)
-    for reason in metrics.DROPS:
+    for reason in labels.DROPS:
         yield MessageDropped("SM1", "", reason, 1)
-    for endpoint, status, reason in product(metrics.ENDPOINTS, metrics.STATUSES, metrics.REFUSALS):
+    for endpoint, status, reason in product(labels.ENDPOINTS, labels.STATUSES, labels.REFUSALS):
         yield RequestRefused(endpoint, int(status), reason)
-    for outcome, reason in product(metrics.OUTCOMES, {*metrics.REASONS, ""}):
+    for outcome, reason in product(labels.OUTCOMES, {*labels.REASONS, ""}):
         yield TurnEnded(_KEY, "c-1", "", outcome, 1, reason=reason)
-    for dependency, operation in product(metrics.DEPENDENCIES, metrics.OPERATIONS):
+    for dependency, operation in product(labels.DEPENDENCIES, labels.OPERATIONS):
         yield DependencyFailed(dependency, operation, "")
     yield from _every_event_of_the_model()
-    for outcome in metrics.RECONCILED:
+    for outcome in labels.RECONCILED:
         yield SendReconciled(_KEY, "c-1", "t-1", 2, 1, outcome, 1)
-    for action, outcome in product(metrics.PERSON_ACTIONS, metrics.PERSON_OUTCOMES):
+    for action, outcome in product(labels.PERSON_ACTIONS, labels.PERSON_OUTCOMES):
         yield PersonActed(_KEY, "c-1", action, "Ann", outcome, 1)
-    for status in metrics.DELIVERIES:
+    yield CaughtUp("AC1", 4, 1, 1, 1, 1, 9000, 250, 9300)
+    for status in labels.DELIVERIES:
         yield DeliveryReported("SM9", status, "", True, 1)
 
 
 def _every_event_of_the_model() -> Iterator[Event]:
-    for reason in metrics.INTERRUPTIONS:
+    for reason in labels.INTERRUPTIONS:
         yield ModelInterrupted(_KEY, ("SM1",), reason, 300, 1)
-    for tool, outcome in product(TOOLS, metrics.TOOL_OUTCOMES):
+    for tool, outcome in product(TOOLS, labels.TOOL_OUTCOMES):
         yield ToolRan(_KEY, ("SM1",), tool, outcome, 40, 1)
-    for kind, outcome in product(metrics.FILES, metrics.FILE_OUTCOMES):
+    for kind, outcome in product(labels.FILES, labels.FILE_OUTCOMES):
         yield FileRead(kind, outcome, 700)
     for profile in PROFILES:
         yield ModelSwitched(profile, True, "")

@@ -1,4 +1,4 @@
-"""The text inside a paragraph, its emphasis, links and code in WhatsApp's own marks."""
+"""The text inside a paragraph: its emphasis, links and code in a channel's marks."""
 
 import re
 import unicodedata
@@ -10,6 +10,8 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
+from replyd.domain.formatting.marks import Emphasis, Marks
+
 # The parser drops what is nested deeper; a text that comes near is left as it is.
 MAX_NESTING = 20
 
@@ -18,9 +20,7 @@ _RULES = (
     *("text", "escape", "backticks", "strikethrough", "emphasis", "link", "image"),
     *("balance_pairs", "fragments_join"),
 )
-# Marks in the order in which they enclose one another where they mean the same text.
-_BOLD, _ITALIC, _STRIKE = "*", "_", "~"
-_MARKS = {"strong": _BOLD, "em": _ITALIC, "s": _STRIKE}
+_EMPHASIS = {"strong": Emphasis.BOLD, "em": Emphasis.ITALIC, "s": Emphasis.STRIKE}
 # The rest of an address behind its scheme. A mark belongs to it in pairs, or where it goes on.
 _ADDRESS = re.compile(
     r"""://(?:[^\s<>"`|()\[\]*_~\\]+|\([^\s()*]*\)"""
@@ -69,7 +69,7 @@ class _Span:
 
     start: int
     end: int
-    mark: str
+    kind: Emphasis
     markup: str
     loose: bool = False
 
@@ -110,12 +110,12 @@ class _Text:
             self.add(text[at : found.start()])
             start = self.length
             self.add(found[1])
-            self.spans.append(_Span(start, self.length, _BOLD, "**", loose=True))
+            self.spans.append(_Span(start, self.length, Emphasis.BOLD, "**", loose=True))
             at = found.end()
         self.add(text[at:])
 
 
-def inline(content: str, heading: bool = False) -> str:
+def inline(content: str, marks: Marks, heading: bool = False) -> str:
     if not content:
         return ""
     tokens: list[Token] = []
@@ -125,10 +125,10 @@ def inline(content: str, heading: bool = False) -> str:
     label, href = 0, ""
     for token in tokens:
         kind, _, side = token.type.partition("_")
-        if kind in _MARKS and side == "open":
-            opened.append(_Span(text.length, 0, _MARKS[kind], token.markup))
+        if kind in _EMPHASIS and side == "open":
+            opened.append(_Span(text.length, 0, _EMPHASIS[kind], token.markup))
             text.spans.append(opened[-1])
-        elif kind in _MARKS:
+        elif kind in _EMPHASIS:
             opened.pop().end = text.length
         elif token.type == "link_open":
             label, href = len(text.parts), str(token.attrs["href"])
@@ -141,16 +141,16 @@ def inline(content: str, heading: bool = False) -> str:
         elif token.type == "text":
             text.add_text(token.content)
         else:
-            text.add(_verbatim(token))
+            text.add(_verbatim(token, marks))
     if heading:
-        text.spans.append(_Span(0, text.length, _BOLD, ""))
-    return _marked("".join(text.parts), text.spans)
+        text.spans.append(_Span(0, text.length, Emphasis.BOLD, ""))
+    return _marked("".join(text.parts), text.spans, marks)
 
 
-def _verbatim(token: Token) -> str:
+def _verbatim(token: Token, marks: Marks) -> str:
     """Code, an escaped character, or a line's end."""
     if token.type == "code_inline":
-        ticks = "```" if len(token.markup) > 1 else "`"
+        ticks = marks.block if len(token.markup) > 1 else marks.code
         return f"{ticks}{token.content}{ticks}"
     return token.content or "\n"
 
@@ -159,23 +159,23 @@ def _host_form(url: str) -> str:
     return _SCHEME.sub("", url.strip()).rstrip("/").casefold()
 
 
-def _marked(text: str, spans: Sequence[_Span]) -> str:
+def _marked(text: str, spans: Sequence[_Span], marks: Marks) -> str:
     """The text with its marks; of marks of one kind inside one another, the outermost."""
     opening: defaultdict[int, list[str]] = defaultdict(list)
     closing: defaultdict[int, list[str]] = defaultdict(list)
-    marked_to: defaultdict[str, int] = defaultdict(int)
-    for span in sorted(spans, key=lambda s: (s.start, -s.end, s.mark)):
-        if span.start < marked_to[span.mark]:
+    marked_to: defaultdict[Emphasis, int] = defaultdict(int)
+    for span in sorted(spans, key=lambda s: (s.start, -s.end, s.kind)):
+        if span.start < marked_to[span.kind]:
             continue
-        marks = _marks(text, span)
-        if marks is None:
+        places = _places(text, span)
+        if places is None:
             opening[span.start].append(span.markup)
             closing[span.end].append(span.markup)
             continue
-        for start, end in marks:
-            opening[start].append(span.mark)
-            closing[end].append(span.mark)
-            marked_to[span.mark] = span.end
+        for start, end in places:
+            opening[start].append(marks.emphasis[span.kind])
+            closing[end].append(marks.emphasis[span.kind])
+            marked_to[span.kind] = span.end
     out: list[str] = []
     done = 0
     for at in sorted(opening.keys() | closing.keys()):
@@ -184,8 +184,8 @@ def _marked(text: str, spans: Sequence[_Span]) -> str:
     return "".join((*out, text[done:]))
 
 
-def _marks(text: str, span: _Span) -> list[tuple[int, int]] | None:
-    """Where the marks go, line by line and without outer spaces; nowhere, when WhatsApp would
+def _places(text: str, span: _Span) -> list[tuple[int, int]] | None:
+    """Where its marks go, line by line and without outer spaces; nowhere, when WhatsApp would
     show them as they are; None when they are no marks at all."""
     start, end = _stripped(text, span.start, span.end)
     if start == end:
@@ -195,15 +195,15 @@ def _marks(text: str, span: _Span) -> list[tuple[int, int]] | None:
     before, after = text[start - 1 : start] if start else "", text[end : end + 1]
     if _is_word(before) or _is_word(after):
         return None if _is_literal(text, span, before, after) else []
-    marks = []
+    places = []
     while start < end:
         stop = text.find("\n", start, end)
         line_end = end if stop < 0 else stop
         first, last = _stripped(text, start, line_end)
         if first < last:
-            marks.append((first, last))
+            places.append((first, last))
         start = line_end + 1
-    return marks
+    return places
 
 
 def _is_meant(text: str, span: _Span) -> bool:
@@ -218,7 +218,7 @@ def _is_literal(text: str, span: _Span, before: str, after: str) -> bool:
     """Whether marks that touch a word are rather meant as they are: 2*3*4, 2**8, f**k and s**t."""
     if _UNSPACED.match(before) or _UNSPACED.match(after):
         return False
-    if span.mark == _ITALIC:
+    if span.kind is Emphasis.ITALIC:
         return True
     first, last = text[span.start], text[span.end - 1]
     if (before.isdigit() and first.isdigit()) or (last.isdigit() and after.isdigit()):
