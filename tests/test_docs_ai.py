@@ -86,6 +86,7 @@ def test_handoff_reasons_are_the_ones_described() -> None:
     table = text[text.index("| `handoff_reason` |") :].partition("\n\n")[0]
     reasons = {turn.REQUESTED, turn.OPTED_OUT, turn.FAILED, turn.AMBIGUOUS, turn.TOO_OLD}
     reasons |= {turn.UNDELIVERED, turn.BY_AI, turn.OVER_LIMIT, turn.LOOP, turn.FLAGGED}
+    reasons |= {turn.WINDOW_CLOSED}
     described = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) - {"handoff_reason"}
     assert described == reasons
 

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from replyd.errors import ConfigError
 from replyd.settings import Queues, Settings, Turn, Window, load
 
+SERVICE = "MG" + "0" * 32
+TEMPLATE = {"SENDING__TEMPLATE_SID": "HX" + "0" * 32}
 SID = "AC0123456789abcdef0123456789abcdef"
 OTHER_SID = "ACfedcba9876543210fedcba9876543210"
 SECRET = "s3cret-value"
@@ -245,6 +247,11 @@ def test_problems_of_a_file(toml: str, expected: str) -> None:
         ("LOGGING__LEVEL", "LOUD", "it must be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ("LOGGING__BODIES", "perhaps", "it must be true or false"),
         ("AWS__REGION", "EU west", "must be the name of a region"),
+        ("SENDING__TEMPLATE_SID", "HX1", "must be the SID of a content template"),
+        ("SENDING__TEMPLATE_VARIABLES", '{"a b": "{text}"}', "must have names of 1 to 16"),
+        ("SENDING__OUTSIDE_WINDOW", "text", "it must be 'handoff' or 'template'"),
+        ("TWILIO__MESSAGING_SERVICES", f'{{"x": "{SERVICE}"}}', "must be named by business num"),
+        ("TWILIO__MESSAGING_SERVICES", '{"+447700900100": "MG1"}', "must be SIDs of Messaging"),
     ],
 )
 def test_problems_of_the_environment(name: str, value: str, expected: str) -> None:
@@ -256,6 +263,22 @@ def test_problems_of_the_environment(name: str, value: str, expected: str) -> No
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
+        (
+            {"SENDING__OUTSIDE_WINDOW": "template"},
+            "sending.template_sid must name a template when sending.outside_window is template",
+        ),
+        (
+            TEMPLATE | {"SENDING__TEMPLATE_VARIABLES": '{"1": "{name}"}'},
+            "sending.template_variables must have {text} in exactly one variable",
+        ),
+        (
+            TEMPLATE | {"SENDING__TEMPLATE_VARIABLES": '{"1": "{text}", "2": "{text}"}'},
+            "sending.template_variables must have {text} in exactly one variable",
+        ),
+        (
+            TEMPLATE | {"SENDING__TEMPLATE_VARIABLES": f'{{"1": "{{text}}{"x" * 801}"}}'},
+            "sending.template_variables must leave 100 of 900 characters to the answer",
+        ),
         (
             {"WINDOW__QUIET_SECONDS": "40"},
             "window.quiet_seconds (40) must not be longer than window.max_wait_seconds (30)",

@@ -74,6 +74,7 @@ async def twilio_channel(
             public_url=settings.server.public_url,
             base_url=settings.twilio.base_url,
             timeout_seconds=settings.twilio.timeout_seconds,
+            messaging_services=settings.twilio.messaging_services,
         )
 
 

@@ -3,6 +3,7 @@
 from replyd.domain.limits import Cap, LimitPolicy
 from replyd.domain.messages import ConversationKey
 from replyd.domain.profile import Profile, Profiles, Remedy
+from replyd.domain.session_window import SessionPolicy
 from replyd.domain.tools import HAND_OVER, ToolSpec
 from replyd.domain.turn import TurnPolicy
 from replyd.domain.usage import Price, Spent
@@ -77,6 +78,11 @@ def tool_specs(settings: Settings) -> dict[str, ToolSpec]:
         for name, tool in settings.tools.items()
     }
     return {HAND_OVER.name: HAND_OVER, **own}
+
+
+def session(settings: Settings) -> SessionPolicy:
+    """What goes out outside of WhatsApp's window."""
+    return SessionPolicy(settings.sending.outside_window, settings.sending.template)
 
 
 def prices(settings: Settings) -> dict[str, Price]:

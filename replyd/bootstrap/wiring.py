@@ -7,10 +7,11 @@ from replyd.adapters import aws
 from replyd.adapters.tools import Tools
 from replyd.adapters.twilio.failures import delivery_failure, pauses_sender
 from replyd.adapters.twilio.listing import LIST_REQUESTS
-from replyd.bootstrap.policies import body_codec, new_key, policies, prices, profiles
+from replyd.bootstrap.policies import body_codec, new_key, policies, prices, profiles, session
 from replyd.domain.callback import status_callback
 from replyd.domain.catch_up import CatchUpPolicy
 from replyd.domain.routing import OptOutWords, UnknownSenderPolicy
+from replyd.domain.session_window import CLOSED_CODE
 from replyd.flows.accept_message import AcceptMessage
 from replyd.flows.answer_conversation import AnswerConversation
 from replyd.flows.catch_up import ArrivalClock, CatchUp, Lately, Verdict
@@ -98,6 +99,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
         owner=parts.owner,
         pace=pace,
         typing=settings.sending.typing,
+        session=session(settings),
         send_margin_seconds=settings.watchdog_seconds + settings.twilio.timeout_seconds,
         grace_seconds=settings.grace_seconds,
         status_callback=partial(status_callback, settings.server.public_url),
@@ -189,7 +191,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
             handoffs=parts.handoffs,
             codec=codec,
             address_attribute=settings.conversations.address_attribute,
-            explain=delivery_failure,
+            explain=partial(_failure, settings),
         ),
         parts.clock,
         telemetry,
@@ -203,6 +205,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
         interval_seconds=settings.catchup.interval_seconds,
         step_seconds=ADOPT_SECONDS + LIST_REQUESTS * settings.twilio.timeout_seconds,
         progress=progress,
+        start_seconds=settings.catchup.start_seconds,
     )
     people = People(bench, _accounts(settings), parts.wakeups)
     return Daemon(accept, answer, track, buffer, consumers, progress, catching_up, people)
@@ -217,10 +220,19 @@ def _catch_up_policy(settings: Settings) -> CatchUpPolicy:
     catchup = settings.catchup
     return CatchUpPolicy(
         max_age_ms=round(catchup.max_age_seconds * 1000),
+        first_ms=round(catchup.first_look_back_seconds * 1000),
         look_back_ms=round(catchup.look_back_seconds * 1000),
         overlap_ms=round(catchup.overlap_seconds * 1000),
         settle_ms=round(catchup.settle_seconds * 1000),
     )
+
+
+def _failure(settings: Settings, code: str) -> str:
+    """What the code means, for people, and what they can do."""
+    failure = delivery_failure(code)
+    if code == CLOSED_CODE and settings.sending.template_sid:
+        failure += "; a person's answer goes out as the template"
+    return failure
 
 
 def _throttled(pace: SendPace, account_sid: str, sender: str, code: str) -> None:

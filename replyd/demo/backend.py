@@ -10,10 +10,13 @@ from typing import Any
 
 from replyd.demo import samples, twilio_wire
 from replyd.demo.journeys import Journeys
+from replyd.demo.operator_client import Refused
 from replyd.demo.playground import BUSINESS_NAME, PEOPLE, Person, Playground
 from replyd.demo.twilio_double import Exchanged
-from replyd.domain import prompt, record, steps
-from replyd.domain.messages import InboundMessage
+from replyd.demo.waiting import waiting_list
+from replyd.domain import prompt, record
+from replyd.domain.messages import ConversationKey, InboundMessage
+from replyd.domain.person_steps import HUMAN
 from replyd.errors import DependencyError
 
 _LOOK_SECONDS = 0.4
@@ -46,7 +49,8 @@ _SHOWN = {
 
 class Backend:
     """Implements `page_server.DemoBackend`. It stands where customers and people stand: it uses
-    Twilio's double, the table and the handoff queue, and watches production telemetry."""
+    Twilio's double, the table, the handoff queue and the operator API, and watches production
+    telemetry."""
 
     def __init__(self, place: Playground, journeys: Journeys) -> None:
         self._place = place
@@ -55,6 +59,10 @@ class Backend:
         self._people = {person.address: person for person in PEOPLE}
         self._records: dict[str, dict[str, Any]] = {}
         self._desk: list[dict[str, Any]] = []
+        self._with_people: list[dict[str, Any]] = []
+        self._listed = False
+        # Of two looks at once the slower one may have seen less.
+        self._looking = asyncio.Lock()
         self._types: dict[str, str] = {}
 
     # --- what the page asks for ----------------------------------------------------------------
@@ -71,6 +79,7 @@ class Backend:
             "model": self._place.model,
             "customers": [self._phone(person) for person in PEOPLE],
             "journeys": self._journeys_with_texts(),
+            "waiting": waiting_list(self._with_people, self._desk),
             "handoff_queue": self._desk,
             "totals": self._journeys.totals(),
         }
@@ -89,11 +98,16 @@ class Backend:
         self.on_change()
 
     async def set_handoff(self, conversation_id: str, up: bool) -> None:
-        person = next((p for p in PEOPLE if p.key.sort == conversation_id), None)
-        if person is None:
-            raise LookupError(conversation_id)
-        await self._place.store.apply(person.key, steps.set_handoff(up))
+        key = _key(conversation_id)
+        change = self._place.operators.hand_off if up else self._place.operators.release
+        await change(key.partition, key.sort)
         await self._look()
+
+    async def person_says(self, conversation_id: str, text: str, key: str) -> dict[str, Any]:
+        to = _key(conversation_id)
+        answer = await self._place.operators.reply(to.partition, to.sort, text, key=key)
+        await self._look()
+        return answer
 
     # --- what it watches -----------------------------------------------------------------------
 
@@ -105,17 +119,24 @@ class Backend:
 
     async def _watch_records(self) -> None:
         while True:
-            with suppress(DependencyError):
-                await self._look()
+            await self._look()
             await self._read_messages()
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _look(self) -> None:
-        for person in PEOPLE:
-            item = await self._place.store.read(person.key) or {}
-            if item != self._records.get(person.address):
-                self._records[person.address] = item
-                self.on_change()
+        async with self._looking:
+            # What cannot be seen now is seen at the next look.
+            with suppress(DependencyError, Refused):
+                for person in PEOPLE:
+                    item = await self._place.store.read(person.key) or {}
+                    if item != self._records.get(person.address):
+                        self._records[person.address] = item
+                        self._listed = False
+                        self.on_change()
+                if not self._listed:
+                    self._with_people = await self._place.operators.with_people()
+                    self._listed = True
+                    self.on_change()
 
     async def _read_messages(self) -> None:
         """Customers look at their phone a moment after a message has come."""
@@ -159,6 +180,11 @@ class Backend:
             "state": "read",
         }
         lines = self._place.twilio.conversation(person.address)[-_KEPT:]
+        authors = {
+            entry.get("message_id"): entry.get("author", "")
+            for entry in item.get(record.MESSAGES, ())
+            if entry.get("role") == HUMAN
+        }
         return {
             "address": person.address,
             "name": person.name,
@@ -167,7 +193,10 @@ class Backend:
             "handoff": record.flag_is_up(item),
             "opted_out": record.is_opted_out(item),
             "status": item.get(record.STATUS, ""),
-            "messages": [opening, *(self._bubble(line) for line in lines)],
+            "messages": [
+                opening,
+                *({**self._bubble(line), "person": authors.get(line.sid, "")} for line in lines),
+            ],
         }
 
     def _journeys_with_texts(self) -> list[dict[str, Any]]:
@@ -202,6 +231,13 @@ class Backend:
 
     def _content(self, line: Exchanged) -> dict[str, str]:
         return _content(line.text, self._types.get(line.sid, ""))
+
+
+def _key(conversation_id: str) -> ConversationKey:
+    for person in PEOPLE:
+        if person.key.sort == conversation_id:
+            return person.key
+    raise LookupError(conversation_id)
 
 
 def _content(text: str, message_type: str) -> dict[str, str]:

@@ -53,9 +53,9 @@ class Journeys:
         """The turns, newest first, ready for JSON; times in epoch milliseconds.
 
         Each has `id`, `conversation_id`, `customer`, `state` (waiting, working, retry, replied,
-        handed_over, failed, dropped), `attempt`, `restarts`, `total_ms`, `messages` (`sid`, `at`,
-        `seq`, `repeats`, oldest first) and `steps`. A step has `name`, `state` (done, active,
-        todo, failed) and what is known of it: `at`, `duration_ms`, `closes_at`, `until`, …
+        handed_over, withheld, failed, dropped), `attempt`, `restarts`, `total_ms`, `messages`
+        (`sid`, `at`, `seq`, `repeats`, oldest first) and `steps`. A step has `name`, `state` (done,
+        active, todo, failed) and what is known of it: `at`, `duration_ms`, `closes_at`, `until`, …
         """
         return [self._as_dict(turn) for turn in reversed(self._turns.values())]
 
@@ -72,6 +72,9 @@ class Journeys:
                 changed = self._dropped(event)
             case TurnClaimed():
                 changed = self._claimed(event)
+            case PartSent(sids=()):
+                # A person's answer: no turn of the AI's.
+                pass
             case ModelAsked() | ModelAnswered() | ToolRan() | PartSent():
                 changed = self._worked(event)
             case TurnEnded():
@@ -159,7 +162,7 @@ class Journeys:
     def _ended(self, event: TurnEnded) -> bool:
         if event.outcome in FINAL:
             self._totals["turns"] += 1
-            self._totals["replies"] += event.outcome != "handed_over"
+            self._totals["replies"] += event.outcome in ("replied", "partly_sent")
             self._totals["handed_over"] += event.outcome == "handed_over"
         turn = self._find(event.key, event.sids)
         if turn is None or event.outcome == "nothing_to_do":

@@ -1,7 +1,9 @@
-"""Serves the demo page: the page itself, its state as a stream of events, and two commands."""
+"""Serves the demo page: the page itself, its state as a stream of events, and what customers and
+people do."""
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
 from typing import Any, Protocol
@@ -9,7 +11,9 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from replyd.demo import samples
+from replyd.demo.operator_client import Refused
 from replyd.domain import address
+from replyd.runtime import operator_openapi
 
 KINDS = ("text", "location", "image", "voice")
 # WhatsApp: the longest text of a message.
@@ -23,6 +27,7 @@ _FILES = {
     "/dom.js": ("dom.js", "text/javascript"),
     "/phones.js": ("phones.js", "text/javascript"),
     "/journeys.js": ("journeys.js", "text/javascript"),
+    "/waiting.js": ("waiting.js", "text/javascript"),
 }
 _SECURITY_HEADERS = {
     # data: is the page's icon.
@@ -45,7 +50,7 @@ class DemoBackend(Protocol):
 
     def snapshot(self) -> dict[str, Any]:
         """The full state, ready for JSON: `now`, `window`, `model`, `customers`, `journeys`,
-        `handoff_queue`, `totals`. Never blocks."""
+        `waiting`, `handoff_queue`, `totals`. Never blocks."""
         ...
 
     async def customer_says(self, address: str, text: str, kind: str) -> None:
@@ -54,7 +59,13 @@ class DemoBackend(Protocol):
         ...
 
     async def set_handoff(self, conversation_id: str, up: bool) -> None:
-        """Give a conversation to a person, or back. Raises LookupError when there is none."""
+        """Give a conversation to a person, or back. Raises LookupError when there is none, and
+        Refused."""
+        ...
+
+    async def person_says(self, conversation_id: str, text: str, key: str) -> Mapping[str, Any]:
+        """A person answers, once for each key; tells `delivery` and `why`. Raises as
+        `set_handoff`."""
         ...
 
 
@@ -101,6 +112,7 @@ class PageServer:
         app.router.add_get("/events", self._events, allow_head=False)
         app.router.add_post("/api/say", self._say)
         app.router.add_post("/api/handoff", self._handoff)
+        app.router.add_post("/api/answer", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         try:
@@ -183,7 +195,26 @@ class PageServer:
             await self._backend.set_handoff(conversation_id, up)
         except LookupError:
             raise _error(web.HTTPNotFound, "conversation_id: no such conversation") from None
+        except Refused as refused:
+            return _refusal(refused)
         return web.Response(status=204)
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        body = await _json_object(request)
+        conversation_id = _string(body, "conversation_id", longest=1024)
+        text = _string(body, "text", longest=operator_openapi.MAX_TEXT)
+        if not text.strip():
+            raise _bad("text: empty")
+        key = _string(body, "key", longest=64)
+        if re.fullmatch(operator_openapi.KEY_PATTERN, key) is None:
+            raise _bad("key: letters, digits, - and _")
+        try:
+            answer = await self._backend.person_says(conversation_id, text, key)
+        except LookupError:
+            raise _error(web.HTTPNotFound, "conversation_id: no such conversation") from None
+        except Refused as refused:
+            return _refusal(refused)
+        return web.json_response({"delivery": answer["delivery"], "why": answer["why"]})
 
 
 @web.middleware
@@ -233,6 +264,10 @@ def _string(body: Mapping[str, Any], name: str, *, longest: int) -> str:
     if len(value) > longest:
         raise _bad(f"{name}: longer than {longest} characters")
     return value
+
+
+def _refusal(refused: Refused) -> web.Response:
+    return web.json_response({"error": str(refused)}, status=refused.status)
 
 
 def _bad(message: str) -> web.HTTPException:

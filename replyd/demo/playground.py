@@ -2,6 +2,7 @@
 same process that `replyd serve` runs."""
 
 import os
+import secrets
 import time
 import tomllib
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +18,7 @@ from replyd.adapters.sqs import SqsWakeups
 from replyd.demo import bakery, shop
 from replyd.demo.local_aws import REGION, LocalAws
 from replyd.demo.openai_double import OpenAIDouble
+from replyd.demo.operator_client import OperatorClient
 from replyd.demo.twilio_double import TwilioDouble
 from replyd.domain import record
 from replyd.domain.messages import ConversationKey
@@ -61,6 +63,7 @@ class Playground:
     twilio: TwilioDouble
     store: DynamoStore
     handoffs: SqsWakeups
+    operators: OperatorClient
     model: str
     opened_at: int
 
@@ -83,7 +86,7 @@ async def playground(
         settings = Settings.model_validate(
             {
                 "server": {"host": "127.0.0.1", "port": 0, "public_url": PUBLIC_URL},
-                "ops": {"port": 0},
+                "ops": {"port": 0, "token": secrets.token_urlsafe(32)},
                 "queues": made["queues"] | {"wait_seconds": 1},
                 "conversations": made["conversations"],
                 "window": {"quiet_seconds": quiet_seconds, "max_wait_seconds": max_wait_seconds},
@@ -108,7 +111,10 @@ async def playground(
         )
         supervisor = await stack.enter_async_context(bootstrap.supervisor(settings, sinks=sinks))
         model = settings.ai.model if os.environ.get("OPENAI_API_KEY") else "OpenAI double"
-        yield Playground(settings, supervisor, twilio, store, handoffs, model, opened_at)
+        operators = await stack.enter_async_context(
+            OperatorClient(lambda: supervisor.ops.port, settings.ops.token.get_secret_value())
+        )
+        yield Playground(settings, supervisor, twilio, store, handoffs, operators, model, opened_at)
 
 
 def _use(local: LocalAws) -> None:

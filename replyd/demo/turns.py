@@ -18,7 +18,7 @@ from replyd.domain.messages import ConversationKey
 # Later ones replace earlier ones; callbacks may arrive in any order.
 _DELIVERY = ("", "queued", "accepted", "sent", "delivered", "read", "undelivered", "failed")
 _NAMES = ("accepted", "window", "claimed", "model", "sent", "recorded")
-FINAL = ("replied", "handed_over", "partly_sent")
+FINAL = ("replied", "handed_over", "partly_sent", "withheld")
 
 
 @dataclass(slots=True)
@@ -74,7 +74,8 @@ def rank(status: str) -> int:
 
 
 def state_of(turn: Turn) -> str:
-    """The turn in one word: waiting, working, retry, replied, handed_over, failed, dropped."""
+    """The turn in one word: waiting, working, retry, replied, handed_over, withheld,
+    failed, dropped."""
     if turn.dropped is not None:
         return "dropped"
     if turn.ended is None:
@@ -82,7 +83,7 @@ def state_of(turn: Turn) -> str:
     outcome = turn.ended.outcome
     if outcome in ("retry", "lease_lost"):
         return "retry"
-    return outcome if outcome in ("replied", "handed_over") else "failed"
+    return outcome if outcome in ("replied", "handed_over", "withheld") else "failed"
 
 
 def steps_of(turn: Turn, messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -168,6 +169,8 @@ def _last_steps(ended: TurnEnded) -> list[dict[str, Any]]:
             return [{"name": "recorded", "state": "done", "at": ended.at}]
         case "handed_over":
             return [{"name": "handed_over", "state": "done", **step}]
+        case "withheld":
+            return [{"name": "withheld", "state": "done", **step}]
         case "retry":
             # Without a pause it is the queue, or the next process, that knows when.
             until = {"until": ended.at + ended.retry_in_ms} if ended.retry_in_ms > 0 else {}

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlencode
 from aiohttp import web
 from multidict import MultiDict
 
+from replyd.demo import twilio_content
 from replyd.demo import twilio_wire as wire
 from replyd.demo.loopback import Fault, LoopbackServer, drop
 from replyd.demo.twilio_media import MediaStore
@@ -36,7 +37,10 @@ class TwilioApi(LoopbackServer):
 
     `per_second`: messages that one sender may send a second, None for any number, and `burst` at
     once; more are refused with 429, code 20429. `typing`: the SID of the message that each
-    indicator was asked for; `typing_faults`: statuses of the next ones, instead."""
+    indicator was asked for; `typing_faults`: statuses of the next ones, instead.
+
+    `templates`: bodies of content templates by SID, variables as `{{1}}`; `out_of_session`: bare
+    addresses whose last message is too old for free text, which then ends as `undelivered`."""
 
     def __init__(self, account_sid: str, auth_token: str, business: str) -> None:
         super().__init__()
@@ -52,6 +56,8 @@ class TwilioApi(LoopbackServer):
         self.per_second: float | None = None
         self.burst = 1
         self.typing: list[str] = []
+        self.templates: dict[str, str] = {}
+        self.out_of_session: set[str] = set()
         self.typing_faults: deque[int] = deque()
         self._sending: dict[str, Bucket] = {}
         self._created = datetime.now(UTC)
@@ -282,7 +288,8 @@ class TwilioApi(LoopbackServer):
             (bool(sender) and sender.removeprefix(PREFIX) not in self.senders, 63007),
             (bare in self.opted_out, 21610),
         )
-        return next((code for wrong, code in checks if wrong), 0)
+        wrong_content = twilio_content.refusal(form, self.templates)
+        return next((code for wrong, code in checks if wrong), wrong_content)
 
 
 def _unauthorized() -> web.Response:

@@ -10,6 +10,7 @@ from typing import Any
 
 from multidict import MultiDict
 
+from replyd.demo import twilio_content
 from replyd.demo import twilio_wire as wire
 from replyd.demo.loopback import Fault
 from replyd.demo.twilio_api import PREFIX, TwilioApi
@@ -209,7 +210,7 @@ class TwilioDouble(TwilioApi):
             direction="outbound-api",
             sender=sender,
             recipient=form["To"],
-            body=form.get("Body", ""),
+            body=twilio_content.body_of(form, self.templates),
             created=datetime.now(UTC),
             status="accepted" if service else "queued",
             service=service,
@@ -225,10 +226,16 @@ class TwilioDouble(TwilioApi):
         self.sent.append(line)
         self._changed()
         failure = self._undeliverable.popleft() if self._undeliverable else None
+        if failure is None and self._is_out_of_session(form):
+            failure = 63016, wire.MESSAGES[63016]
         task = asyncio.create_task(self._deliver(sid, failure))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return answer
+
+    def _is_out_of_session(self, form: Mapping[str, str]) -> bool:
+        prefix, _, bare = form["To"].rpartition(":")
+        return bool(prefix) and "ContentSid" not in form and bare in self.out_of_session
 
     # --- states ---
 

@@ -31,7 +31,10 @@ MESSAGES: Mapping[int, str] = {
     21604: "A 'To' phone number is required.",
     21610: "Attempt to send to unsubscribed recipient",
     21617: "The concatenated message body exceeds the 1600 character limit",
+    21655: "The ContentSid Parameter is invalid",
+    21656: "The ContentVariables Parameter is invalid",
     21910: "Invalid From and To pair. From and To should be of the same channel",
+    63016: "Failed to send freeform message because you are outside the allowed window.",
     63007: "Twilio could not find a Channel with the specified From address",
 }
 

@@ -3,9 +3,12 @@
 Times are epoch milliseconds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from replyd.domain.messages import InboundMessage
+
+# The parameter of a message that was found, with the time when the customer wrote it, epoch ms.
+WROTE_AT = "ReplydWroteAt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,11 @@ class Listed:
 
     message: InboundMessage
     at: int
+
+    @property
+    def dated(self) -> InboundMessage:
+        """The message with WROTE_AT: it may be staged long after."""
+        return replace(self.message, params={**self.message.params, WROTE_AT: str(self.at)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +38,22 @@ class Inbox:
 
 @dataclass(frozen=True, slots=True)
 class CatchUpPolicy:
-    """`max_age_ms`: older messages go to people. `look_back_ms`: nothing older is looked at.
+    """`max_age_ms`: older messages go to people. `first_ms`: how long before the very first start
+    messages are looked for; what another system has answered would be answered again.
+    `look_back_ms`: nothing older is looked at.
     `overlap_ms`: how late the vendor may list a message. `settle_ms`: a younger message may still
     be with its webhook."""
 
     max_age_ms: int = 3_600_000
+    first_ms: int = 0
     look_back_ms: int = 86_400_000
     overlap_ms: int = 120_000
     settle_ms: int = 60_000
 
     def since(self, cursor: int | None, *, started_at: int, now: int) -> int:
         """From when on messages are listed. Without a cursor nothing is known of what was answered
-        before this process: then from so long before its start as the AI would answer."""
-        begin = started_at - self.max_age_ms if cursor is None else cursor - self.overlap_ms
+        before this process."""
+        begin = started_at - self.first_ms if cursor is None else cursor - self.overlap_ms
         return max(begin, now - self.look_back_ms)
 
     def until(self, now: int) -> int:

@@ -27,6 +27,7 @@ _WHY = {
     turn.OVER_LIMIT: "a budget is used up",
     turn.LOOP: "two bots seem to talk to each other",
     turn.FLAGGED: "moderation flagged a text",
+    turn.WINDOW_CLOSED: "WhatsApp takes free text for 24 hours after the customer's last message",
 }
 _DOING = {
     "reply": "is sending the reply",

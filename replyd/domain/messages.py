@@ -117,13 +117,16 @@ class InboundMessage:
 
 @dataclass(frozen=True, slots=True)
 class OutboundPart:
-    """One message to a customer. `sender` and `recipient` carry the channel prefix."""
+    """One message to a customer. `sender` and `recipient` carry the channel prefix. `content_sid`:
+    of a template that goes out instead of `text`, with these values of its variables."""
 
     account_sid: str
     sender: str
     recipient: str
     text: str
     status_callback: str = ""
+    content_sid: str = ""
+    content_variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

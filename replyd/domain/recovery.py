@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from replyd.domain import content_template
 from replyd.domain.delivery import ACCEPTED, NOT_SENT, UNKNOWN
 from replyd.domain.effects import HandOver
 from replyd.domain.messages import SentMessage
@@ -44,7 +45,8 @@ def accepted_parts(
     left = [m for m in listed if m.sid not in taken and m.at >= since]
     for index, entry in outbox.parts:
         wanted = _normalised(str(entry.get("content", "")))
-        if index in sids:
+        # The list shows a template's own words too, which nobody here knows.
+        if index in sids or entry.get(content_template.ATTRIBUTE):
             continue
         if (found := next((m for m in left if _normalised(m.text) == wanted), None)) is not None:
             sids[index] = found.sid
@@ -53,8 +55,9 @@ def accepted_parts(
 
 
 def is_nobodys(listed: Sequence[SentMessage], *, since: int, known: Collection[str]) -> bool:
-    """Whether the list has a message that no turn knows: another tool's, or a part whose text was
-    changed on its way. Then a part that was not found may have been accepted all the same."""
+    """Whether the list has a message that no turn knows: another tool's, a template's part, or one
+    whose text was changed on its way. Then a part that was not found may have been accepted all
+    the same."""
     return any(m.at >= since and m.sid not in known for m in listed)
 
 

@@ -30,6 +30,7 @@ BY_AI = "ai_handed_over"
 OVER_LIMIT = "over_limit"
 LOOP = "loop"
 FLAGGED = "moderation"
+WINDOW_CLOSED = "window_closed"
 # Nothing went wrong: the conversation was meant to go to people.
 INTENDED = frozenset({REQUESTED, OPTED_OUT, BY_AI})
 # Kinds of outbox whose turn needs no answer of the customer's phone.

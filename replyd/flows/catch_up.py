@@ -23,6 +23,8 @@ from replyd.ports import Channel, Clock, ConversationStore, Telemetry
 # More than one process accepts between two rounds; a SID that is forgotten costs two requests.
 _REMEMBERED = 20_000
 _SEEN_UNTIL = "seen_until"
+# Nothing older is looked at, not even for the overlap: another system may have answered it.
+_BEGAN = "began"
 
 
 class ArrivalClock:
@@ -141,9 +143,16 @@ class CatchUp:
 
     async def _list_and_stage(self, account_sid: str, tally: "_Tally") -> AsyncIterator[None]:
         name, now = f"catchup#{account_sid}", self._clock.now()
-        cursor = _seen_until(await self._store.get_side(name))
+        item = await self._store.get_side(name)
+        cursor = _time(item, _SEEN_UNTIL)
         tally.begun, tally.seen_until = True, cursor or 0
         since = self._policy.since(cursor, started_at=self._started_at, now=now)
+        began = (_time(item, _BEGAN) or 0) if cursor is not None else since
+        since = max(since, began)
+        if cursor is None:
+            # Should this round fail, the next process must not begin later.
+            cursor = since
+            await self._store.put_side(name, {_SEEN_UNTIL: cursor, _BEGAN: began}, None)
         until = self._policy.until(now)
         if until <= since:
             return
@@ -169,7 +178,7 @@ class CatchUp:
             yield
         moved = advanced(cursor, reached, since=since)
         if moved is not None and moved != cursor:
-            await self._store.put_side(name, {_SEEN_UNTIL: moved}, None)
+            await self._store.put_side(name, {_SEEN_UNTIL: moved, _BEGAN: began}, None)
             tally.seen_until = moved
 
     async def _stage(self, listed: Listed, tally: "_Tally") -> None:
@@ -177,7 +186,7 @@ class CatchUp:
         # Staged as of then, it has waited too long at its first CLAIM, and its window is closed.
         self._arrival.stands_at = listed.at if old else None
         self._verdict.staged = self._verdict.known = False
-        await self._accept(listed.message)
+        await self._accept(listed.dated)
         tally.known += self._verdict.known
         tally.too_old += self._verdict.staged and old
         tally.staged += self._verdict.staged and not old
@@ -210,9 +219,9 @@ class _Tally:
         )
 
 
-def _seen_until(item: dict[str, Any] | None) -> int | None:
+def _time(item: dict[str, Any] | None, name: str) -> int | None:
     """An item that cannot be read is none."""
     try:
-        return None if item is None else int(item[_SEEN_UNTIL])
+        return None if item is None else int(item[name])
     except (KeyError, TypeError, ValueError, OverflowError):
         return None

@@ -1,6 +1,7 @@
 """The outbox of a reply: the turn as it will stand in the history."""
 
 from replyd.domain import record
+from replyd.domain.content_template import ATTRIBUTE
 from replyd.domain.record import Entry, Outbox
 from replyd.domain.text import split_reply
 from replyd.flows.account import Account
@@ -12,7 +13,7 @@ FIXED = "fixed"
 # What a part is, whichever turn it goes out in.
 _LASTING = (
     "role", "content", "response_id", "model", "input_tokens", "output_tokens", "cached_tokens",
-    "microdollars", "tools", FIXED,
+    "microdollars", "tools", FIXED, ATTRIBUTE,
 )  # fmt: skip
 
 Draft = tuple[Entry, ...]

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from replyd.domain import delivery, effects, record, recovery, steps, turn
 from replyd.domain.record import Outbox
+from replyd.flows import outside_window
 from replyd.flows.apologise import apologise
 from replyd.flows.outcomes import Outcome, Retry, Settled
 from replyd.flows.settle import settle
@@ -16,6 +17,8 @@ async def hand_over(held: Turn, what: effects.HandOver) -> Outcome:
     if held.pending != what.taken:
         await held.take(what.taken)
     says_first = what.apologise or what.farewell or (what.confirm_stop and held.bench.stop_text)
+    # Outside of the window the customer would not get it.
+    says_first = says_first and not outside_window.is_closed(held)
     if says_first and not await apologise(held, what):
         held.ended("lease_lost", reason=what.reason)
         return Retry()

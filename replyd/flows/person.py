@@ -5,12 +5,14 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from replyd.domain import effects, person_steps, recovery, steps, turn
+from replyd.domain.content_template import ContentTemplate
 from replyd.domain.events import PersonActed
 from replyd.domain.expressions import Applied, Step
 from replyd.domain.messages import ConversationKey, InboundMessage
 from replyd.domain.record import Conversation, Outbox
 from replyd.domain.window import delay_seconds
 from replyd.errors import Ambiguous, DependencyError, Permanent, ReplydError, Temporary
+from replyd.flows import outside_window
 from replyd.flows.account import Account
 from replyd.flows.lease import Lease
 from replyd.flows.person_answer import (
@@ -107,8 +109,17 @@ class People:
             return Answered(request.turn_id, as_recorded(said, request.parts), again=True)
         if conversation.opted_out:
             return OPTED_OUT
+        form = self._form(conversation, request)
+        return form if isinstance(form, Declined) else None
+
+    def _form(
+        self, conversation: Conversation, request: Request
+    ) -> ContentTemplate | Declined | None:
+        """Outside of WhatsApp's window the template, else None; or why nothing can be sent."""
         route = self._routes(conversation, request)
-        return route if isinstance(route, Declined) else None
+        if isinstance(route, Declined):
+            return route
+        return outside_window.of_person(self._bench, conversation, request, route)
 
     # --- TAKE ------------------------------------------------------------------------------------
 
@@ -180,7 +191,7 @@ class People:
     # --- INTENT, SEND, COMMIT --------------------------------------------------------------------
 
     async def _carry_out(self, held: Turn, request: Request) -> Answered | Declined:
-        outbox = self._outbox(request)
+        outbox = self._outbox(held.conversation, request)
         await self._insure(held, request)
         intended = await self._intend(held, outbox, request)
         if not isinstance(intended, Route):
@@ -225,11 +236,14 @@ class People:
         except DependencyError as error:
             self._bench.failed("person", error)
 
-    def _outbox(self, request: Request) -> Outbox:
+    def _outbox(self, conversation: Conversation, request: Request) -> Outbox:
         now = self._bench.clock.now()
         entries = person_steps.entries_of(
             request.parts, author=request.author, turn_id=request.turn_id, now=now
         )
+        form = self._form(conversation, request)
+        if isinstance(form, ContentTemplate):
+            entries = outside_window.filled(form, conversation, entries)
         return Outbox(request.turn_id, person_steps.PERSON, (), entries, now, delivery={})
 
     async def _intend(

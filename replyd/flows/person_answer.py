@@ -18,6 +18,7 @@ Reason = Literal[
     "key_used",
     "not_sent",
     "try_again",
+    "window_closed",
 ]
 
 

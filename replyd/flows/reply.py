@@ -3,7 +3,7 @@
 from replyd.domain import effects, record, recovery, turn
 from replyd.domain.record import Outbox
 from replyd.errors import Ambiguous, Permanent, Temporary
-from replyd.flows import recover
+from replyd.flows import outside_window, recover
 from replyd.flows.compose import FIXED, Draft, compose, draft_of, fixed_draft
 from replyd.flows.hand_over import hand_over
 from replyd.flows.intend import intend
@@ -65,6 +65,8 @@ class Reply:
 
     async def _answer(self, held: Turn) -> Outcome | Unwanted:
         draft: Draft | effects.HandOver | Unwanted
+        if (closed := outside_window.for_people(held)) is not None:
+            return await hand_over(held, closed)
         try:
             if held.fixed is not None:
                 draft = fixed_draft(held.fixed.text, held.fixed.reason)
@@ -82,7 +84,7 @@ class Reply:
             return await hand_over(held, draft)
         if not isinstance(draft, tuple):
             return draft
-        outbox = compose(held, draft)
+        outbox = compose(held, outside_window.fitted(held, draft))
         answer = await intend(held, outbox, seq=_insisted(held, held.conversation.seq))
         return await self._send(held, outbox, {}) if isinstance(answer, turn.Holds) else answer
 
@@ -111,8 +113,11 @@ class Reply:
     async def _reconcile(self, held: Turn, outbox: Outbox) -> Outcome | Unwanted:
         match await recover.look(held, outbox):
             case recovery.SendAgain():
+                if (closed := outside_window.for_people(held)) is not None:
+                    return await hand_over(held, closed)
+                draft = outside_window.fitted(held, draft_of(outbox))
                 # What a list may show too late still counts for the next look.
-                again = compose(held, draft_of(outbox), at=outbox.at)
+                again = compose(held, draft, at=outbox.at)
                 answer = await intend(held, again, seq=_insisted(held, max(outbox.seqs)))
                 return (
                     await self._send(held, again, {}) if isinstance(answer, turn.Holds) else answer

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from replyd.domain import person_steps, steps, turn
+from replyd.domain.content_template import filled_of
 from replyd.domain.events import DependencyFailed, PartSent
 from replyd.domain.messages import OutboundPart
 from replyd.domain.record import Entry, Outbox
@@ -128,12 +129,15 @@ def _way_back(held: Turn) -> Route:
 
 
 async def _send_part(held: Turn, outbox: Outbox, index: int, entry: Entry, route: Route) -> str:
+    template = filled_of(entry)
     part = OutboundPart(
         account_sid=route.account_sid,
         sender=route.sender,
         recipient=route.recipient,
         text=str(entry.get("content", "")),
         status_callback=held.bench.status_callback(held.key, outbox.turn_id, index),
+        content_sid=template.sid,
+        content_variables=template.variables,
     )
     bench, lease = held.bench, held.lease
     async with bench.pace.slot(part, lease.left_seconds() - bench.send_margin_seconds):

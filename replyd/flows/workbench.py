@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from replyd.domain import effects, prompt, record, routing, usage
+from replyd.domain import effects, prompt, record, routing, session_window, usage
 from replyd.domain.events import DependencyFailed, TurnEnded
 from replyd.domain.expressions import StepResult
 from replyd.domain.messages import ConversationKey, InboundMessage
@@ -88,6 +88,7 @@ class Workbench:
     stop_text: str = ""
     # Whether the customer sees that an answer is being written.
     typing: bool = False
+    session: session_window.SessionPolicy = session_window.NO_TEMPLATE
     # Whether message texts may go into the account of a turn, and so into the log.
     bodies: bool = False
 

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from replyd.flows.catch_up import CatchUp
 from replyd.runtime.progress import Progress
 
-# Webhooks that waited for this process, at systemd's socket or in Twilio's retries, come first:
-# what they bring need not be listed.
-START_SECONDS = 15.0
-
 
 class CatchUpService:
     """Until it is cancelled, which may happen at any time: a round is repeatable, and what a round
     that was cut short has staged is known to the next.
 
-    `step_seconds`: a step of a round that takes longer is stuck."""
+    `step_seconds`: a step of a round that takes longer is stuck. `start_seconds`: before the first
+    round, for webhooks that waited for this process: what they bring need not be listed."""
 
     def __init__(
         self,
@@ -25,7 +22,7 @@ class CatchUpService:
         interval_seconds: float,
         step_seconds: float,
         progress: Progress,
-        start_seconds: float = START_SECONDS,
+        start_seconds: float,
     ) -> None:
         self._catch_up = catch_up
         self._accounts = tuple(accounts)

@@ -41,6 +41,7 @@ _STATUS = {
     "opted_out": HTTPStatus.CONFLICT,
     "no_business_number": HTTPStatus.CONFLICT,
     "unknown_account": HTTPStatus.CONFLICT,
+    "window_closed": HTTPStatus.CONFLICT,
     "key_used": HTTPStatus.UNPROCESSABLE_ENTITY,
     "not_sent": HTTPStatus.UNPROCESSABLE_ENTITY,
     "try_again": HTTPStatus.SERVICE_UNAVAILABLE,

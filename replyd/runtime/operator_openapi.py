@@ -222,8 +222,9 @@ _WORDS: Final = {
     "404": "No such conversation",
     "408": "The body came too slowly",
     "409": "Not now, or not here: the AI is at work on it (`busy`), the customer has opted out "
-    "(`opted_out`), the record names no business number (`no_business_number`), or the account is "
-    "not known (`unknown_account`)",
+    "(`opted_out`), the record names no business number (`no_business_number`), the account is "
+    "not known (`unknown_account`), or WhatsApp takes no free text any more and no template can "
+    "carry it (`window_closed`)",
     "413": "More than 64 KiB",
     "415": "No JSON",
     "422": "Twilio refuses it for good (`not_sent`, with its code), or the key has sent another "
@@ -272,9 +273,10 @@ def _reply() -> dict[str, Any]:
     summary = "Answer as a person, and take the conversation from the AI"
     operation = _posting(summary, "Reply", "Answer", "409", "422")
     operation["description"] = (
-        "Takes up to 60 s: it waits up to 20 s for the AI to end its turn. Twilio sends nothing "
-        "free-form more than 24 hours after the customer's last message (63016, mostly as "
-        "`delivery_error`, some seconds later)."
+        "Takes up to 60 s: it waits up to 20 s for the AI to end its turn. WhatsApp takes no "
+        "free text more than 24 hours after the customer's last message: then the template of the "
+        "settings goes out, or nothing (409 `window_closed`). Where that time is not known, Twilio "
+        "tells: 63016, mostly as `delivery_error`, some seconds later."
     )
     operation["parameters"] = [
         {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from replyd.domain.content_template import MAX_NAME, MAX_VALUES, TEXT
 from replyd.settings import ai_agreement
 from replyd.settings.disagreement import Disagreement
 from replyd.settings.values import ACCOUNT_SID
@@ -18,6 +19,8 @@ LONGEST_WAIT = 900
 SHORTEST_LEASE = 20
 # SQS: a message is kept for at most 14 days.
 LONGEST_RETENTION_DAYS = 14
+# Below it no answer says anything.
+_LEAST_ANSWER = 100
 _DAY_SECONDS = 24 * 60 * 60
 
 _ANY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound
@@ -29,6 +32,7 @@ def disagreements(settings: Settings) -> list[Disagreement]:
         *_turn(settings),
         *_queues(settings),
         *_accounts(settings),
+        *_template(settings),
         *_others(settings),
         *_catch_up(settings),
         *ai_agreement.disagreements(settings),
@@ -124,6 +128,29 @@ def _accounts(s: Settings) -> Iterator[Disagreement]:
             ("twilio.account_sids", "twilio.accounts"),
             f"twilio.account_sids and twilio.accounts share {len(both)} of their accounts: it "
             "would not be clear which token counts",
+        )
+
+
+def _template(s: Settings) -> Iterator[Disagreement]:
+    template = s.sending.template
+    if template is None and s.sending.outside_window == "template":
+        yield Disagreement(
+            ("sending.template_sid", "sending.outside_window"),
+            "sending.template_sid must name a template when sending.outside_window is template",
+        )
+    if template is None:
+        return
+    if sum(value.count(TEXT) for value in template.variables.values()) != 1:
+        yield Disagreement(
+            ("sending.template_variables", "sending.template_sid"),
+            f"sending.template_variables must have {TEXT} in exactly one variable: without it the "
+            "customer would not get the answer",
+        )
+    elif template.room("n" * MAX_NAME) < _LEAST_ANSWER:
+        yield Disagreement(
+            ("sending.template_variables",),
+            f"sending.template_variables must leave {_LEAST_ANSWER} of {MAX_VALUES} characters to "
+            "the answer",
         )
 
 

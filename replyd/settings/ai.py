@@ -70,7 +70,8 @@ class Profile(BaseModel):
     """What the model writes: `text` is sent as it is; `json` is a structured answer with content
     and handoff."""
     formatting: Literal["whatsapp", "none"] = "whatsapp"
-    """`whatsapp` turns Markdown into WhatsApp's formatting, `none` leaves the text alone."""
+    """`whatsapp` turns Markdown into WhatsApp's formatting, and for SMS into plain text; `none`
+    leaves the text alone."""
     images: bool = True
     """Whether pictures are given to the model."""
     documents: bool = True

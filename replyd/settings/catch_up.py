@@ -15,8 +15,14 @@ class CatchUp(BaseModel):
     """How often the list is read, by one instance for all. At least 1."""
     max_age_seconds: Positive = 3600
     """Messages that are found when they are older than this go to people, with the reason
-    `too_old`. Where it was never read before, the list is read from so long before the start:
-    what another system answered within that time is answered again."""
+    `too_old`."""
+    first_look_back_seconds: Duration = 0
+    """How long before the very first start of replyd messages are looked for. What another system
+    has answered within that time would be answered again: more than 0 only where nothing else
+    answered."""
+    start_seconds: Duration = 15
+    """How long after a start the list is read first: webhooks that waited for the process come
+    before it."""
     look_back_seconds: Positive = 86_400
     """What is older than this is not looked at, however long no process ran."""
     overlap_seconds: Duration = 120

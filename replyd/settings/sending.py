@@ -1,10 +1,15 @@
 """How replies go out."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
+from replyd.domain.content_template import TEXT, ContentTemplate
 from replyd.settings.kinds import FROZEN, Count, Positive
+from replyd.settings.values import as_template_sid, as_template_variables
+
+TemplateSid = Annotated[str, AfterValidator(as_template_sid)]
+Variables = Annotated[dict[str, str], AfterValidator(as_template_variables)]
 
 
 class Sending(BaseModel):
@@ -35,3 +40,24 @@ class Sending(BaseModel):
     """Whether the customer's messages are marked as read and the customer sees that an answer is
     being written, while the model works. WhatsApp only. Twilio calls it a public beta, and not fit
     for what HIPAA or PCI rule."""
+    template_sid: TemplateSid = Field(default="", examples=["HX0123456789abcdef0123456789abcdef"])
+    """A template of Twilio's Content API that WhatsApp has approved, HX…: what goes out more than
+    24 hours after the customer's last message, when WhatsApp takes no free text. People's answers
+    use it wherever it is set; empty: they are declined then."""
+    outside_window: Literal["handoff", "template"] = "handoff"
+    """What becomes of an answer of the AI's that comes so late: people get the messages instead,
+    with the reason `window_closed`, or it goes out as the template."""
+    template_variables: Variables = Field(
+        default_factory=dict, examples=[{"1": "{name}", "2": "{text}"}]
+    )
+    """Values of the template's variables by name; empty: `1` is the answer. `{text}`, which exactly
+    one of them has, is the answer, in one line: an answer of the AI's is shortened to what is left
+    of 900 characters, a longer one of a person's is declined. `{name}` is the customer's profile
+    name; where it is not known, a value that has nothing else is left to the template's default."""
+
+    @property
+    def template(self) -> ContentTemplate | None:
+        """What goes out outside of the window, if anything."""
+        if not self.template_sid:
+            return None
+        return ContentTemplate(self.template_sid, self.template_variables or {"1": TEXT})

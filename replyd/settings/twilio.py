@@ -15,12 +15,14 @@ from replyd.settings.kinds import FROZEN, REQUIRED, Positive
 from replyd.settings.values import (
     ACCOUNT_SID,
     as_account_tokens,
+    as_messaging_services,
     as_secret_name,
     as_url,
     as_url_prefix,
 )
 
 AccountSid = Annotated[str, StringConstraints(pattern=r"^AC[0-9a-f]{32}$")]
+Services = Annotated[dict[str, str], AfterValidator(as_messaging_services)]
 Token = Annotated[SecretStr, Field(min_length=1)]
 Tokens = Annotated[tuple[Token, ...], BeforeValidator(as_account_tokens), Field(max_length=2)]
 UrlPrefix = Annotated[str, Field(min_length=1), AfterValidator(as_url_prefix)]
@@ -57,6 +59,13 @@ class Twilio(BaseModel):
     needs no restart."""
     secret_refresh_seconds: Annotated[float, Field(ge=60)] = 300
     """How old such a token gets before it is read again. At least 60."""
+    messaging_services: Services = Field(
+        default_factory=dict,
+        examples=[{"+447700900100": "MG0123456789abcdef0123456789abcdef"}],
+    )
+    """Messaging Services by business number: what goes out from the number goes through its
+    service, with that one's settings. The number stays the sender, and must be in the service's
+    pool."""
 
     def secret_of(self, account_sid: str) -> str:
         """Name of the secret with the account's token."""

@@ -173,5 +173,26 @@ def without_zero(value: Any) -> Any:
     return None if off else value
 
 
+def as_template_sid(sid: str) -> str:
+    if sid and re.fullmatch(r"HX[0-9a-f]{32}", sid) is None:
+        raise ValueError("must be the SID of a content template: HX and 32 digits 0-9 a-f")
+    return sid
+
+
+def as_template_variables(variables: dict[str, str]) -> dict[str, str]:
+    """https://www.twilio.com/docs/content/using-variables-with-content-api"""
+    if not all(re.fullmatch(r"\S{1,16}", name) for name in variables):
+        raise ValueError("must have names of 1 to 16 characters, without spaces")
+    return variables
+
+
+def as_messaging_services(services: dict[str, str]) -> dict[str, str]:
+    if not all(re.fullmatch(r"\+[1-9][0-9]{6,14}", number) for number in services):
+        raise ValueError("must be named by business numbers, such as +447700900100")
+    if not all(re.fullmatch(r"MG[0-9a-f]{32}", sid) for sid in services.values()):
+        raise ValueError("must be SIDs of Messaging Services: MG and 32 digits 0-9 a-f")
+    return services
+
+
 def unique(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))

@@ -43,16 +43,17 @@ def _at_rest(world: "World") -> bool:
     return (
         not world.queue.messages
         and world.ledger.sent.keys() <= world.ledger.settled.keys() | _parked(world)
-        and not any(_left_in(i) for i in _expected_done(world).values())
+        and not any(_left_in(world, i) for i in _expected_done(world).values())
     )
 
 
-def _left_in(item: Item) -> list[str]:
+def _left_in(world: "World", item: Item) -> list[str]:
     """What nobody has cleared away. With nothing pending, a person's answer and their lease may
-    stay where a process ended or the table was away: whoever comes next settles it, and waits for
-    no more than the end of the lease."""
-    outbox = item.get(r.OUTBOX)
-    if not item.get(r.PENDING) and (outbox is None or outbox["kind"] == "person"):
+    stay where a process ended or the table was away, and the wake-up was lost too: whoever comes
+    next settles it, and waits for no more than the end of the lease."""
+    outbox, lease = item.get(r.OUTBOX), item.get(r.LEASE)
+    theirs = lease is None or lease["token"] in world.ledger.people.tokens
+    if not item.get(r.PENDING) and theirs and (outbox is None or outbox["kind"] == "person"):
         return []
     return [name for name in (r.LEASE, r.OUTBOX) if name in item]
 
@@ -119,7 +120,7 @@ def _everything_found(
 
 def _nothing_stuck(world: "World") -> None:
     for conversation, item in _expected_done(world).items():
-        for name in _left_in(item):
+        for name in _left_in(world, item):
             world.ledger.broke("P5", conversation, "nobody", f"{name} was left: {item[name]}")
     where = _where(world.ledger)
     if world.weather.calm:

@@ -23,6 +23,8 @@ class PeopleBooks:
         # Conversations from a person's INTENT until the flag is lowered.
         self._theirs: set[str] = set()
         self.answered = 0
+        # The tokens of their leases.
+        self.tokens: set[str] = set()
 
     def writes(self, conversation: str, parts: Iterable[str]) -> None:
         """A person is about to send this."""
@@ -38,6 +40,8 @@ class PeopleBooks:
                 self._broke("P4", name, who, "a person writes to somebody who has opted out")
             self._intended.add(after[r.OUTBOX]["turn_id"])
             self._theirs.add(name)
+        elif step.name == "take":
+            self.tokens.add(after[r.LEASE]["token"])
         elif step.name == "commit_person":
             self.answered += 1
         if before.get(r.HANDOFF) is True and after.get(r.HANDOFF) is not True:

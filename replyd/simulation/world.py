@@ -70,6 +70,8 @@ SETTINGS = Settings.model_validate(
         "catchup": {
             "interval_seconds": 20,
             "max_age_seconds": 90,
+            # The first process may be killed before it has read the list.
+            "first_look_back_seconds": 90,
             "overlap_seconds": 5,
             "settle_seconds": 2,
         },

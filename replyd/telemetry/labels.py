@@ -23,7 +23,7 @@ OUTCOMES: Final = frozenset({
 DEPENDENCIES: Final = frozenset({"dynamodb", "sqs", "openai", "twilio", "tools", "model"})
 REASONS: Final = DEPENDENCIES | {
     turn.REQUESTED, turn.OPTED_OUT, turn.FAILED, turn.AMBIGUOUS, turn.TOO_OLD, turn.BY_AI,
-    turn.OVER_LIMIT, turn.LOOP, turn.FLAGGED, "drain",
+    turn.OVER_LIMIT, turn.LOOP, turn.FLAGGED, turn.WINDOW_CLOSED, "drain",
 }  # fmt: skip
 OPERATIONS: Final = frozenset({
     "receive", "adopt", "claim", "renew", "turn", "model", "arm", "send", "list", "apology",
@@ -35,7 +35,7 @@ PERSON_ACTIONS: Final = frozenset({"reply", "handoff", "release"})
 PERSON_OUTCOMES: Final = frozenset({
     "done", "accepted", "partly_sent", "unknown", "not_delivered", "again", "failed",
     "no_conversation", "busy", "opted_out", "no_business_number", "unknown_account", "key_used",
-    "not_sent", "try_again",
+    "not_sent", "try_again", "window_closed",
 })  # fmt: skip
 FILES: Final = frozenset({"audio", "image", "document"})
 FILE_OUTCOMES: Final = frozenset({"read", "failed", "late"})

@@ -76,8 +76,8 @@ def make(twilio: TwilioDouble, session: aiohttp.ClientSession, naps: Naps) -> Ma
     return build
 
 
-def part(**changes: str) -> OutboundPart:
-    fields = {
+def part(**changes: Any) -> OutboundPart:
+    fields: dict[str, Any] = {
         "account_sid": ACCOUNT,
         "sender": "whatsapp:+447700900100",
         "recipient": CUSTOMER,
@@ -421,6 +421,33 @@ async def test_sends_and_returns_the_sid(twilio: TwilioDouble, make: Make) -> No
     (sent,) = twilio.sent
     assert (sent.sid, sent.text) == (sid, "Grüße + 1 & more")
     assert (sent.customer, sent.business) == ("+447700900001", "+447700900100")
+
+
+async def test_a_template_goes_out_instead_of_the_text(twilio: TwilioDouble, make: Make) -> None:
+    template = "HX" + "a" * 32
+    twilio.templates[template] = "Hello {{1}}"
+    await make().send(part(content_sid=template, content_variables={"1": "Grüße ☺"}))
+    await make().send(part(content_sid=template))
+    assert [message.text for message in twilio.sent] == ["Hello Grüße ☺", "Hello sample 1"]
+
+
+@pytest.mark.parametrize("prefix", ["whatsapp:", ""])
+async def test_a_number_sends_through_its_messaging_service(
+    twilio: TwilioDouble, make: Make, prefix: str
+) -> None:
+    service, other = "MG" + "a" * 32, "+447700900101"
+    twilio.senders.add(other)
+    channel = make(messaging_services={"+447700900100": service})
+    for number in ("+447700900100", other):
+        await channel.send(part(sender=prefix + number, recipient=prefix + "+447700900001"))
+    resources = list(twilio._resources.values())
+    assert [(r["from"], r["messaging_service_sid"]) for r in resources] == [
+        (f"{prefix}+447700900100", service),
+        (prefix + other, None),
+    ]
+    # The service changes nothing about how RECOVER finds it.
+    found = await channel.sent_since(ACCOUNT, f"{prefix}+447700900100", f"{prefix}+447700900001", 0)
+    assert [message.sid for message in found] == [resources[0]["sid"]]
 
 
 async def test_an_older_token_is_tried_once_the_newest_is_refused(

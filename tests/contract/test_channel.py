@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from typing import Any
 
 import aiohttp
 import pytest
@@ -22,6 +23,7 @@ from replyd.ports import Channel
 from tests.support.virtual_time import VirtualTimeLoop
 from tests.support.world import ACCOUNT, BUSINESS, CUSTOMER, message
 
+TEMPLATE = "HX" + "a" * 32
 SENDER, RECIPIENT = f"whatsapp:{BUSINESS}", f"whatsapp:{CUSTOMER}"
 
 
@@ -142,6 +144,7 @@ async def twilio() -> AsyncIterator[Real]:
         aiohttp.ClientSession() as session,
     ):
         double.senders.add("+447700900101")
+        double.templates[TEMPLATE] = "Hello {{1}}, our answer: {{2}}"
         accounts = {ACCOUNT: [double.auth_token]}
         adapter = TwilioChannel(
             session,
@@ -166,8 +169,8 @@ def channel(vendor: Vendor) -> Channel:
     return vendor.port
 
 
-def part(text: str = "hello ☺", **changes: str) -> OutboundPart:
-    fields = {"account_sid": ACCOUNT, "sender": SENDER, "recipient": RECIPIENT}
+def part(text: str = "hello ☺", **changes: Any) -> OutboundPart:
+    fields: dict[str, Any] = {"account_sid": ACCOUNT, "sender": SENDER, "recipient": RECIPIENT}
     return OutboundPart(text=text, **(fields | changes))
 
 
@@ -187,6 +190,15 @@ async def test_what_is_sent_is_listed_with_its_sid_and_text(channel: Channel) ->
     assert (message.sid, message.text) == (sid, "Grüße + 1 & more ☺\n漢字")
     assert len(sid) == 34
     assert message.at % 1000 == 0
+
+
+async def test_a_template_is_listed_with_words_of_its_own(channel: Channel) -> None:
+    variables = {"1": "Lee", "2": "yes ☺"}
+    sid = await channel.send(part("yes ☺", content_sid=TEMPLATE, content_variables=variables))
+    (message,) = await listed(channel)
+    assert message.sid == sid
+    assert message.text != "yes ☺"
+    assert all(value in message.text for value in variables.values())
 
 
 async def test_a_send_whose_answer_was_lost_is_listed(vendor: Vendor, channel: Channel) -> None:

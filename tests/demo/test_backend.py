@@ -1,7 +1,9 @@
 """The demo without its page: what customers and people do, and what the page would show."""
 
 import asyncio
+import json
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -13,7 +15,8 @@ from replyd.demo.backend import Backend
 from replyd.demo.journeys import Journeys
 from replyd.demo.openai_double import OpenAIDouble
 from replyd.demo.openai_double.audio import ORDER
-from replyd.demo.playground import PEOPLE, playground
+from replyd.demo.operator_client import OperatorClient, Refused
+from replyd.demo.playground import PEOPLE, Playground, playground
 
 LEE, ANA, MAYA = (person.address for person in PEOPLE)
 # One of four things takes a second; a busy machine takes longer.
@@ -25,8 +28,10 @@ State = dict[str, Any]
 class Demo:
     """Customers, people, and what the page would show, without the page."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, place: Playground) -> None:
         self.backend = backend
+        self.ops_port = place.supervisor.ops.port
+        self.token = place.settings.ops.token.get_secret_value()
         self.news = asyncio.Event()
 
     async def until(self, holds: Callable[[State], bool]) -> State:
@@ -61,10 +66,10 @@ async def started() -> AsyncIterator[Demo]:
     journeys = Journeys()
     async with playground(quiet_seconds=0.2, max_wait_seconds=5, sinks=[journeys]) as place:
         backend = Backend(place, journeys)
-        demo = Demo(backend)
-        backend.on_change = journeys.on_change = place.twilio.on_change = demo.news.set
         running = asyncio.create_task(place.supervisor.run())
         await place.supervisor.ready.wait()
+        demo = Demo(backend, place)
+        backend.on_change = journeys.on_change = place.twilio.on_change = demo.news.set
         place.twilio.deliver_to = f"http://127.0.0.1:{place.supervisor.webhooks.port}"
         watching = asyncio.create_task(backend.run())
         yield demo
@@ -137,6 +142,65 @@ async def test_the_ai_hands_over_and_is_silent_until_it_is_handed_back(demo: Dem
 
     await demo.backend.set_handoff(phone(state, LEE)["conversation_id"], up=False)
     assert "£2.10" in await demo.answer(LEE, "How much is a croissant?")
+
+
+async def test_a_person_answers_in_what_the_ai_handed_over(demo: Demo) -> None:
+    await demo.answer(LEE, "I want to talk to a person")
+    state = await demo.until(lambda s: bool(s["waiting"]) and bool(s["waiting"][0]["summary"]))
+    (waits,) = state["waiting"]
+    assert (waits["address"], waits["answered"], waits["taken_by"]) == (LEE, False, "")
+    assert (waits["reason"], waits["text"]) == ("ai_handed_over", "I want to talk to a person")
+    assert waits["summary"].startswith("The customer asks for a person.")
+
+    # What they write meanwhile is news of the customer, but not why people have it.
+    assert await demo.answer(LEE, "Hello?") == ""
+    state = await demo.until(lambda s: s["waiting"][0]["text"] == "Hello?")
+    assert state["waiting"][0]["reason"] == "ai_handed_over"
+
+    assert demo.token
+    assert demo.token not in json.dumps(state)
+
+    answer = await demo.backend.person_says("c-lee", "Ann here", "k-1")
+    assert (answer["delivery"], answer["again"]) == ("accepted", False)
+    again = await demo.backend.person_says("c-lee", "Ann here", "k-1")
+    assert again["again"] is True
+    state = await demo.until(
+        lambda s: phone(s, LEE)["messages"][-1]["state"] == "read" and s["waiting"][0]["answered"]
+    )
+    assert heard(state, LEE)[1:] == [bakery.FAREWELL, "Ann here"]
+    assert [m.get("person", "") for m in phone(state, LEE)["messages"]] == [*[""] * 4, "You"]
+
+    await demo.backend.set_handoff("c-lee", up=False)
+    assert demo.backend.snapshot()["waiting"] == []
+    assert "£2.10" in await demo.answer(LEE, "How much is a croissant?")
+
+
+async def test_those_a_person_has_taken_are_listed_newest_first(demo: Demo) -> None:
+    await demo.backend.set_handoff("c-lee", up=True)
+    await demo.backend.set_handoff("c-maya", up=True)
+    for customer in (MAYA, LEE):
+        assert await demo.answer(customer, f"{customer} here") == ""
+        state = await demo.until(lambda s: s["waiting"][0]["text"] == f"{customer} here")  # noqa: B023
+    assert [(w["address"], w["taken_by"]) for w in state["waiting"]] == [
+        (LEE, "You"),
+        (MAYA, "You"),
+    ]
+
+
+async def test_what_the_operator_api_says_no_to_is_refused_in_its_words(demo: Demo) -> None:
+    await demo.answer(ANA, "STOP")
+    with pytest.raises(Refused, match="the customer has opted out") as refused:
+        await demo.backend.person_says("c-ana", "hello?", "k-1")
+    assert refused.value.status == 409
+    with pytest.raises(LookupError):
+        await demo.backend.person_says("c-nobody", "hello?", "k-1")
+    async with OperatorClient(lambda: demo.ops_port, "not-the-token-of-it") as stranger:
+        with pytest.raises(Refused, match=re.escape("ops.token")):
+            await stranger.release(ANA, "c-ana")
+    async with OperatorClient(lambda: 1, "nobody-listens-there") as nowhere:
+        with pytest.raises(Refused, match="does not answer") as refused:
+            await nowhere.hand_off(ANA, "c-ana")
+    assert refused.value.status == 503
 
 
 @pytest.mark.usefixtures("environment")

@@ -346,6 +346,26 @@ def test_an_end_without_messages_is_the_open_turns() -> None:
     assert only(journeys)["state"] == "waiting"
 
 
+def test_a_withheld_answer_is_an_end_of_its_own_and_no_reply() -> None:
+    journeys = after(
+        accepted("A", 1_000, 3_000),
+        claimed("A", at=3_010),
+        ended("withheld", "A", at=3_020, reason="over_limit"),
+    )
+    assert only(journeys)["state"] == "withheld"
+    assert path(only(journeys)) == "accepted window claimed withheld"
+    assert step(only(journeys), "withheld")["reason"] == "over_limit"
+    assert (journeys.totals()["turns"], journeys.totals()["replies"]) == (1, 0)
+    # It is over: what comes next is another turn.
+    journeys.emit(accepted("B", 4_000, 6_000))
+    assert [sids_of(j) for j in journeys.snapshot()] == [["B"], ["A"]]
+
+
+def test_a_persons_answer_is_no_part_of_the_open_turn() -> None:
+    journeys = after(accepted("A", 1_000, 3_000), part(1, 1, at=2_000), claimed("A", at=3_010))
+    assert path(only(journeys)) == "accepted window claimed model- sent- recorded-"
+
+
 def test_only_the_last_messages_are_remembered() -> None:
     journeys = Journeys(keep=3)
     for i in range(5):

@@ -3,7 +3,7 @@
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -47,9 +47,10 @@ def demo() -> Iterator[Demo]:
 
 @asynccontextmanager
 async def opened(
-    url: str, *, width: int = 1280, height: int = 900, scale: float = 1
+    url: str, *, width: int = 1280, height: int = 900, scale: float = 1, logs: Sequence[str] = ()
 ) -> AsyncIterator[Page]:
-    """The page, live. At the end it has logged no errors and asked nobody but the demo."""
+    """The page, live. At the end it has logged `logs`, no errors otherwise, and has asked nobody
+    but the demo."""
     problems: list[str] = []
     asked: list[str] = []
     async with async_playwright() as playwright:
@@ -67,7 +68,7 @@ async def opened(
         await expect(page.locator("#link-text")).to_have_text("live")
         yield page
         await browser.close()
-    assert problems == []
+    assert problems == list(logs)
     assert f"{url}events" in asked
     assert [u for u in asked if not u.startswith((url, "data:"))] == []
 
@@ -202,6 +203,68 @@ async def test_the_voice_note_can_be_played(demo: Demo) -> None:
     assert seconds == pytest.approx(1, abs=0.03)
 
 
+async def test_a_person_answers_and_hands_back() -> None:
+    with running_demo() as demo:
+        async with opened(demo.url) as page:
+            await phone(page, LEE).get_by_test_id("person").click()
+            waits = page.get_by_test_id("waiting-item")
+            await expect(waits).to_have_count(1, timeout=PATIENCE_MS)
+            await expect(waits.locator(".reason")).to_have_text("The AI handed over")
+            await expect(waits.locator(".summary")).to_contain_text("The customer asks for a")
+            await expect(waits.locator(".text")).to_have_text("I want to talk to a person")
+
+            box = page.get_by_role("textbox", name="Answer Lee as a person")
+            await box.fill("This is the bakery's Ann: how can I help?")
+            await page.get_by_role("button", name="Send the answer to Lee").click()
+            said = replies(page, LEE).last
+            await expect(said.locator(".text")).to_have_text(
+                "This is the bakery's Ann: how can I help?"
+            )
+            await expect(said.get_by_test_id("by")).to_have_text("Person: You")
+            await expect(said).to_have_attribute("data-state", "read", timeout=PATIENCE_MS)
+            await expect(box).to_have_value("")
+            await expect(waits.locator("time")).to_have_text("answered")
+
+            # The AI stays silent, and what is half typed survives what happens meanwhile.
+            await box.fill("Let me see")
+            await send(page, LEE, "How much is a croissant?")
+            await box.focus()
+            silent = journeys(page, "Lee").first
+            await has_happened(silent.get_by_test_id("journey-step-handed_over"))
+            await expect(waits.locator(".text")).to_have_text("How much is a croissant?")
+            await expect(replies(page, LEE)).to_have_count(2)
+            await expect(box).to_have_value("Let me see")
+            await expect(box).to_be_focused()
+
+            await page.get_by_role("button", name="Hand back to the AI").click()
+            await expect(waits).to_have_count(0)
+            switch = phone(page, LEE).get_by_test_id("handoff-switch")
+            await expect(switch).to_have_attribute("aria-checked", "false")
+            await send(page, LEE, "And how much is a croissant?")
+            await expect(replies(page, LEE)).to_have_count(3, timeout=PATIENCE_MS)
+            await expect(replies(page, LEE).last).to_contain_text("£2.10")
+            await expect(replies(page, LEE).last.get_by_test_id("by")).to_be_hidden()
+        assert demo.end(signal.SIGINT) == (0, "")
+
+
+async def test_a_refused_answer_stays_to_be_read_and_changed() -> None:
+    # Browsers log each answer that is an error.
+    conflict = "Failed to load resource: the server responded with a status of 409 (Conflict)"
+    with running_demo() as demo:
+        async with opened(demo.url, logs=[conflict]) as page:
+            await phone(page, LEE).get_by_test_id("handoff-switch").click()
+            waits = page.get_by_test_id("waiting-item")
+            await send(page, LEE, "STOP")
+            await expect(phone(page, LEE)).to_contain_text("Opted out with STOP")
+            box = page.get_by_role("textbox", name="Answer Lee as a person")
+            await box.fill("Are you sure?")
+            await box.press("Enter")
+            await expect(waits.get_by_role("alert")).to_have_text(
+                "the customer has opted out: nobody may write to them until they say START"
+            )
+            await expect(box).to_have_value("Are you sure?")
+
+
 async def test_on_a_phones_width(demo: Demo) -> None:
     async with opened(demo.url, width=360, height=780) as page:
         await phone(page, MAYA).scroll_into_view_if_needed()
@@ -211,18 +274,31 @@ async def test_on_a_phones_width(demo: Demo) -> None:
         views = page.get_by_role("navigation", name="Views")
         for name, shown in (
             ("Journeys", journeys(page, "Maya")),
-            ("Handoff queue", page.get_by_test_id("handoff-queue")),
+            ("People", page.get_by_test_id("handoff-queue")),
             ("Phones", phone(page, MAYA)),
         ):
             await views.get_by_role("button", name=name).click()
             await expect(shown).to_be_visible()
             width = await page.evaluate("document.documentElement.scrollWidth")
             assert width == 360, name
+        switch = phone(page, MAYA).get_by_test_id("handoff-switch")
+        await switch.click()
+        await views.get_by_role("button", name="People 1").click()
+        waits = page.get_by_test_id("waiting-item")
+        await expect(waits.locator(".reason")).to_have_text("Taken over by You")
+        box = page.get_by_role("textbox", name="Answer Maya as a person")
+        await box.fill("Ann here")
+        await box.press("Enter")
+        await expect(waits.get_by_role("status")).to_have_text("Sent")
+        assert await page.evaluate("document.documentElement.scrollWidth") == 360
+        await waits.get_by_role("button", name="Hand back to the AI").click()
+        await expect(page.get_by_text("Nobody is waiting for a person.")).to_be_visible()
 
 
 async def test_the_picture(tmp_path: Path) -> None:
-    """A burst with a voice note, a picture, a tool, a handover by the AI, and a window that counts
-    down. Replaces the picture in the documentation only when asked to: tests leave no changes."""
+    """A burst with a voice note, a picture, a tool, a handover by the AI, a person's answer, and a
+    window that counts down. Replaces the picture in the documentation only when asked to: tests
+    leave no changes."""
     wanted = os.environ.get("REPLYD_TEST_PICTURE") == "1"
     picture = PICTURE if wanted else tmp_path / PICTURE.name
     with running_demo() as demo:
@@ -239,6 +315,15 @@ async def test_the_picture(tmp_path: Path) -> None:
             await expect(page.get_by_test_id("handoff-item")).to_have_count(1, timeout=PATIENCE_MS)
             await expect(replies(page, ANA).last).to_have_attribute(
                 "data-state", "read", timeout=PATIENCE_MS
+            )
+            box = page.get_by_role("textbox", name="Answer Ana as a person")
+            await box.fill("Hello Ana, this is Tom. What shall the cake say?")
+            await box.press("Enter")
+            await expect(replies(page, ANA).last).to_have_attribute(
+                "data-state", "read", timeout=PATIENCE_MS
+            )
+            await expect(page.get_by_test_id("waiting-item").locator("time")).to_have_text(
+                "answered"
             )
             await phone(page, MAYA).get_by_test_id("burst").click()
             await page.mouse.move(0, 0)

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 
 from replyd.demo import samples
+from replyd.demo.operator_client import Refused
 from replyd.demo.page_server import PageServer
 
 
@@ -20,6 +21,8 @@ class Backend:
         self.snapshots = 0
         self.said: list[tuple[str, str, str]] = []
         self.handed: list[tuple[str, bool]] = []
+        self.answered: list[tuple[str, str, str]] = []
+        self.refuses: Refused | None = None
 
     def snapshot(self) -> dict[str, Any]:
         self.snapshots += 1
@@ -33,7 +36,17 @@ class Backend:
     async def set_handoff(self, conversation_id: str, up: bool) -> None:
         if conversation_id != "c-1":
             raise KeyError(conversation_id)
+        if self.refuses is not None:
+            raise self.refuses
         self.handed.append((conversation_id, up))
+
+    async def person_says(self, conversation_id: str, text: str, key: str) -> dict[str, Any]:
+        if conversation_id != "c-1":
+            raise KeyError(conversation_id)
+        if self.refuses is not None:
+            raise self.refuses
+        self.answered.append((conversation_id, text, key))
+        return {"delivery": "accepted", "why": None, "turn_id": "person-k-1"}
 
 
 @pytest.fixture
@@ -76,6 +89,7 @@ async def state_from(stream: ClientResponse) -> dict[str, Any]:
         ("/dom.js", "text/javascript"),
         ("/phones.js", "text/javascript"),
         ("/journeys.js", "text/javascript"),
+        ("/waiting.js", "text/javascript"),
     ],
 )
 async def test_the_page_comes_with_strict_headers(
@@ -219,6 +233,27 @@ async def test_a_conversation_is_handed_over_and_back(
     assert backend.handed == [("c-1", up)]
 
 
+async def test_a_person_answers(client: ClientSession, backend: Backend) -> None:
+    body = {"conversation_id": "c-1", "text": " Ann here ", "key": "k-1"}
+    async with client.post("/api/answer", json=body) as response:
+        assert response.status == 200
+        assert await response.json() == {"delivery": "accepted", "why": None}
+    assert backend.answered == [("c-1", " Ann here ", "k-1")]
+
+
+@pytest.mark.parametrize(
+    ("path", "more"), [("answer", {"text": "hi", "key": "k-1"}), ("handoff", {"up": True})]
+)
+async def test_what_the_operator_api_refuses_is_told_in_its_words(
+    client: ClientSession, backend: Backend, path: str, more: dict[str, Any]
+) -> None:
+    backend.refuses = Refused(409, "the customer has opted out")
+    async with client.post(f"/api/{path}", json={"conversation_id": "c-1", **more}) as response:
+        assert response.status == 409
+        assert await response.json() == {"error": "the customer has opted out"}
+    assert (backend.answered, backend.handed) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "names"),
     [
@@ -245,6 +280,19 @@ async def test_a_conversation_is_handed_over_and_back(
         ("handoff", b'{"conversation_id": "c-1", "up": "yes"}', 400, "up"),
         ("handoff", b'{"conversation_id": "c-1", "up": 1}', 400, "up"),
         ("handoff", b'{"conversation_id": "c-9", "up": true}', 404, "conversation_id"),
+        ("answer", b'{"text": "hi", "key": "k"}', 400, "conversation_id"),
+        ("answer", b'{"conversation_id": "c-1", "key": "k"}', 400, "text"),
+        ("answer", b'{"conversation_id": "c-1", "text": " ", "key": "k"}', 400, "text"),
+        (
+            "answer",
+            b'{"conversation_id": "c-1", "key": "k", "text": "' + b"x" * 8_001 + b'"}',
+            400,
+            "longer than 8000",
+        ),
+        ("answer", b'{"conversation_id": "c-1", "text": "hi"}', 400, "key"),
+        ("answer", b'{"conversation_id": "c-1", "text": "hi", "key": ""}', 400, "key"),
+        ("answer", b'{"conversation_id": "c-1", "text": "hi", "key": "k\\r\\n: v"}', 400, "key"),
+        ("answer", b'{"conversation_id": "c-9", "text": "hi", "key": "k"}', 404, "conversation_id"),
     ],
 )
 async def test_what_is_wrong_is_named(
@@ -256,7 +304,7 @@ async def test_what_is_wrong_is_named(
         assert response.status == status
         if names:
             assert names in (await response.json())["error"]
-    assert (backend.said, backend.handed) == ([], [])
+    assert (backend.said, backend.handed, backend.answered) == ([], [], [])
 
 
 async def test_a_form_of_another_page_is_refused(client: ClientSession, backend: Backend) -> None:
@@ -310,13 +358,17 @@ async def test_only_local_names_are_served(client: ClientSession, host: str, sta
 async def test_other_origins_cannot_post(
     client: ClientSession, backend: Backend, headers: dict[str, str], status: int
 ) -> None:
-    async with client.post(
-        "/api/say",
-        json={"address": "+447700900001", "text": "hi"},
-        headers={"Host": "localhost:8123", **headers},
-    ) as response:
-        assert response.status == status
-    assert len(backend.said) == (status == 204)
+    done = status == 204
+    for path, body, otherwise in (
+        ("say", {"address": "+447700900001", "text": "hi"}, 204),
+        ("handoff", {"conversation_id": "c-1", "up": True}, 204),
+        ("answer", {"conversation_id": "c-1", "text": "hi", "key": "k"}, 200),
+    ):
+        async with client.post(
+            f"/api/{path}", json=body, headers={"Host": "localhost:8123", **headers}
+        ) as response:
+            assert response.status == (otherwise if done else status)
+    assert [len(b) for b in (backend.said, backend.handed, backend.answered)] == [done] * 3
 
 
 async def test_other_origins_cannot_listen(client: ClientSession) -> None:

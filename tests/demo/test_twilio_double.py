@@ -21,6 +21,7 @@ from replyd.demo.loopback import LoopbackServer
 from replyd.demo.twilio_double import TwilioDouble
 
 CUSTOMER, BUSINESS = "+447700900001", "+447700900100"
+TEMPLATE = "HX" + "a" * 32
 PUBLIC = "https://hooks.example.com"
 WEBHOOK = PUBLIC + "/webhooks/twilio/whatsapp?tenant=a%2Bb"
 STATUS = PUBLIC + "/webhooks/twilio/status"
@@ -89,8 +90,8 @@ async def sdk(double: TwilioDouble, call: Callable[[Any], Any], token: str = "")
     return await asyncio.to_thread(call, client)
 
 
-def create(**changes: str) -> Callable[[Any], Any]:
-    fields = {"from_": f"whatsapp:{BUSINESS}", "to": f"whatsapp:{CUSTOMER}", "body": "hello"}
+def create(**changes: Any) -> Callable[[Any], Any]:
+    fields: dict[str, Any] = {"from_": f"whatsapp:{BUSINESS}", "to": f"whatsapp:{CUSTOMER}", "body": "hello"}
     return lambda client: client.messages.create(**(fields | changes))
 
 
@@ -418,6 +419,60 @@ async def test_an_undelivered_message_says_why(twilio: TwilioDouble, receiver: R
     assert (last["MessageStatus"], last["ErrorCode"]) == ("undelivered", "63016")
     fetched = await sdk(twilio, lambda client: client.messages(message.sid).fetch())
     assert (fetched.status, fetched.error_code) == ("undelivered", 63016)
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, "undelivered"),
+        ({"body": None, "content_sid": TEMPLATE}, "delivered"),
+        ({"from_": BUSINESS, "to": CUSTOMER}, "delivered"),
+        ({"to": "whatsapp:+447700900002"}, "delivered"),
+    ],
+    ids=["free text", "template", "SMS", "another customer"],
+)
+async def test_who_is_out_of_session_gets_no_free_text(
+    twilio: TwilioDouble, receiver: Receiver, changes: dict[str, Any], state: str
+) -> None:
+    twilio.templates[TEMPLATE] = "Hello"
+    twilio.out_of_session.add(CUSTOMER)
+    await sdk(twilio, create(status_callback=STATUS, **changes))
+    await twilio.settle()
+    last = receiver.calls[-1].params
+    refused = "63016" if state == "undelivered" else None
+    assert (last["MessageStatus"], last.get("ErrorCode")) == (state, refused)
+
+
+async def test_a_template_is_filled_in(twilio: TwilioDouble) -> None:
+    twilio.templates[TEMPLATE] = "Hello {{1}}: {{answer}}"
+    variables = json.dumps({"answer": "1 + 1 ☺"})
+    message = await sdk(
+        twilio, create(body=None, content_sid=TEMPLATE, content_variables=variables)
+    )
+    assert message.body == "Hello sample 1: 1 + 1 ☺"
+    assert twilio.sent[0].text == message.body
+
+
+@pytest.mark.parametrize(
+    ("sid", "variables", "code"),
+    [
+        ("HX" + "b" * 32, "{}", 21655),
+        (TEMPLATE, "{", 21656),
+        (TEMPLATE, "[]", 21656),
+        (TEMPLATE, '{"1": ""}', 21656),
+        (TEMPLATE, '{"1": null}', 21656),
+        (TEMPLATE, '{"1": "a\\nb"}', 21656),
+        (TEMPLATE, '{"1": "a     b"}', 21656),
+    ],
+)
+async def test_a_template_that_cannot_be_filled_in_is_refused(
+    twilio: TwilioDouble, sid: str, variables: str, code: int
+) -> None:
+    twilio.templates[TEMPLATE] = "Hello {{1}}"
+    with pytest.raises(TwilioRestException) as caught:
+        await sdk(twilio, create(body=None, content_sid=sid, content_variables=variables))
+    assert caught.value.code == code
+    assert twilio.sent == []
 
 
 async def test_without_a_callback_url_states_still_move(

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from replyd.domain.catch_up import CatchUpPolicy, advanced
 
-POLICY = CatchUpPolicy(max_age_ms=3_600, look_back_ms=86_400, overlap_ms=120, settle_ms=60)
+POLICY = CatchUpPolicy(
+    max_age_ms=3_600, first_ms=500, look_back_ms=86_400, overlap_ms=120, settle_ms=60
+)
 TIMES = st.integers(0, 10_000_000)
 
 
@@ -14,8 +16,12 @@ def test_the_list_is_read_from_an_overlap_before_the_cursor() -> None:
     assert POLICY.since(500_000, started_at=0, now=500_300) == 500_000 - 120
 
 
-def test_without_a_cursor_it_is_read_from_what_the_ai_would_answer_at_the_start() -> None:
-    assert POLICY.since(None, started_at=500_000, now=500_300) == 500_000 - 3_600
+def test_without_a_cursor_it_is_read_from_so_long_before_the_start() -> None:
+    assert POLICY.since(None, started_at=500_000, now=500_300) == 500_000 - 500
+
+
+def test_what_another_system_has_answered_is_left_alone_by_default() -> None:
+    assert CatchUpPolicy().since(None, started_at=500_000, now=500_300) == 500_000
 
 
 def test_a_cursor_of_long_ago_counts_for_the_look_back_only() -> None:

@@ -122,6 +122,14 @@ def test_parts_in_the_list(texts: tuple[str, ...], expected: dict[int, str]) -> 
     assert accepted(outbox("a", "b"), listed(*texts)) == expected
 
 
+def test_a_template_is_not_looked_for_by_its_text_but_by_what_callbacks_told() -> None:
+    filled = {"content": "a", "template": {"sid": "HX1", "variables": {"1": "a"}}}
+    assert accepted(outbox(filled, "b"), listed("a", "b")) == {2: "L2"}
+    assert recovery.is_nobodys(listed("a", "b"), since=0, known={"L2"})
+    known = outbox(filled, delivery={"1": told("A")})
+    assert accepted(known, listed("a")) == {1: "A"}
+
+
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [

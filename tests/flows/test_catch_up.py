@@ -26,7 +26,9 @@ class Late(World):
 
     def __init__(self, catchup: dict[str, Any] | None = None, **groups: dict[str, Any]) -> None:
         super().__init__(**groups)
-        settings = self.settings.model_dump() | {"catchup": {"settle_seconds": 0} | (catchup or {})}
+        settings = self.settings.model_dump() | {
+            "catchup": {"settle_seconds": 0, "first_look_back_seconds": HOUR} | (catchup or {})
+        }
         settings["twilio"]["accounts"] = {ACCOUNT: ("token",)}
         self.settings = Settings.model_validate(settings)
         self.daemons: list[Daemon] = []
@@ -238,9 +240,10 @@ async def test_a_list_that_cannot_be_read_moves_nothing(kind: type[Temporary]) -
     world = late()
     world.writes(message(1), ago=60)
     world.channel.list_failures = [kind("twilio", "no")]
+    began = world.clock.now() - HOUR * 1000
     async with world.catching_up():
         await asyncio.sleep(INTERVAL / 2)
-        assert world.cursor() is None
+        assert world.cursor() == began
         assert [e.operation for e in world.events(DependencyFailed)] == ["catch_up"]
         await asyncio.sleep(INTERVAL)
     assert len(world.channel.accepted) == 1
@@ -251,10 +254,11 @@ async def test_a_list_that_was_cut_off_does_not_jump_over_the_rest() -> None:
     world.writes(message(1, "beyond the last page"), ago=1000)
     world.writes(message(2, "on the first page"), ago=100)
     world.channel.inbox_from = world.clock.now() - 500_000
+    began = world.clock.now() - HOUR * 1000
     async with world.catching_up():
         await asyncio.sleep(60)
         assert [r.turn for r in world.model.requests] == ["on the first page"]
-        assert world.cursor() is None
+        assert world.cursor() == began
         world.channel.inbox_from = 0
         await asyncio.sleep(INTERVAL * 1.5)
     assert [r.turn for r in world.model.requests] == ["on the first page", "beyond the last page"]
@@ -384,3 +388,28 @@ def test_settings_that_would_answer_twice_or_never_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=named):
         Settings.model_validate(groups)
+
+
+async def test_what_came_before_the_very_first_start_is_another_systems() -> None:
+    """It has answered it, and must not be answered again."""
+    world = late(catchup={"first_look_back_seconds": 0})
+    world.writes(message(1), ago=60)
+    async with world.catching_up():
+        await asyncio.sleep(20)
+        world.writes(message(2))
+        await asyncio.sleep(2 * INTERVAL)
+    assert [r.turn for r in world.model.requests] == ["message 2"]
+
+
+async def test_a_first_round_that_fails_lets_no_later_process_begin_later() -> None:
+    world = late(catchup={"first_look_back_seconds": 0})
+    world.channel.list_failures = [DependencyDown("twilio", "no")] * 3
+    async with world.catching_up():
+        await asyncio.sleep(20)
+        world.writes(message(1))
+        await asyncio.sleep(INTERVAL / 2)
+    world.daemons.clear()
+    await asyncio.sleep(INTERVAL)
+    async with world.catching_up():
+        await asyncio.sleep(4 * INTERVAL)
+    assert [r.turn for r in world.model.requests] == ["message 1"]

@@ -201,6 +201,14 @@ async def test_what_cannot_be_done_now_is_503(office: Office) -> None:
     assert (status, found["error"]["code"]) == (503, "unavailable")
 
 
+async def test_free_text_after_24_hours_is_409_and_says_what_to_do(office: Office) -> None:
+    office.world.converse(reply_last_at=office.world.clock.now() - 24 * 60 * 60 * 1000)
+    status, found = await office.reply()
+    assert (status, found["error"]["code"]) == (409, "window_closed")
+    assert "sending.template_sid" in found["error"]["message"]
+    assert office.world.channel.accepted == []
+
+
 async def test_the_ai_at_work_is_409(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("replyd.flows.person.WAIT_SECONDS", 0.0)
     lease = {"owner": "w", "token": "t", "expires_at": office.world.clock.now() + 60_000}

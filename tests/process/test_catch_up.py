@@ -7,7 +7,12 @@ from tests.process.conftest import CUSTOMER, KEY, Town
 
 # Nothing listens there: the webhook is lost.
 NOBODY = "http://127.0.0.1:9"
-QUICK = {"REPLYD_WINDOW__QUIET_SECONDS": "0.2", "REPLYD_CATCHUP__SETTLE_SECONDS": "0"}
+QUICK = {
+    "REPLYD_WINDOW__QUIET_SECONDS": "0.2",
+    "REPLYD_CATCHUP__SETTLE_SECONDS": "0",
+    "REPLYD_CATCHUP__START_SECONDS": "0.2",
+    "REPLYD_CATCHUP__FIRST_LOOK_BACK_SECONDS": "3600",
+}
 
 
 async def missed(town: Town, text: str, seconds_ago: float = 0) -> str:

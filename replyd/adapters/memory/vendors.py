@@ -105,7 +105,7 @@ class MemoryChannel:
             raise failure
         wanted = (account_sid, sender, recipient)
         return [
-            SentMessage(_sid(number), part.text, at)
+            SentMessage(_sid(number), _shown(part), at)
             for number, (part, at) in enumerate(
                 zip(self.accepted, self._times, strict=True), start=1
             )
@@ -159,6 +159,13 @@ class MemoryChannel:
 
 def _sid(number: int) -> str:
     return f"SM{number:032d}"
+
+
+def _shown(part: OutboundPart) -> str:
+    """What the vendor's list has: a template's own words are not ours."""
+    if not part.content_sid:
+        return part.text
+    return " ".join(["A template says:", *part.content_variables.values()])
 
 
 def _seconds(ms: int) -> int:

@@ -5,9 +5,11 @@ only what was certainly not accepted is sent again, here or by the caller.
 """
 
 import asyncio
+import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -17,6 +19,7 @@ from replyd.adapters.twilio import failures, inbound, listing, signature
 from replyd.adapters.twilio.accounts import Accounts
 from replyd.adapters.twilio.exchange import Exchange
 from replyd.adapters.twilio.typing import TypingIndicators
+from replyd.domain import address
 from replyd.domain.catch_up import Inbox
 from replyd.domain.messages import InboundMessage, OutboundPart, Params, SentMessage
 from replyd.errors import Ambiguous, Busy, DependencyDown, DependencyError, Temporary
@@ -40,18 +43,21 @@ class TwilioChannel:
         public_url: str = "",
         base_url: str = "",
         timeout_seconds: float = 10.0,
+        messaging_services: Mapping[str, str] = MappingProxyType({}),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`accounts`: or auth tokens by AccountSid, the newest first, two during a rotation.
 
         `public_url`: the origin that Twilio calls; without one nothing is authentic. `base_url`:
         empty means Twilio's own. `timeout_seconds`: for a `send` or a `sent_since` with all its
-        retries, and for a check."""
+        retries, and for a check. `messaging_services`: SID of the Messaging Service by business
+        number, which must be in its sender pool."""
         self._accounts = accounts if isinstance(accounts, Accounts) else Accounts(accounts)
         self._origins = signature.origins(public_url.rstrip("/"))
         self._exchange = Exchange(session, self._accounts, base_url)
         self._typing = TypingIndicators(session, self._accounts, base_url)
         self._timeout = timeout_seconds
+        self._services = dict(messaging_services)
         self._sleep = sleep
 
     def knows_account(self, account_sid: str) -> bool:
@@ -147,7 +153,9 @@ class TwilioChannel:
             raise DependencyDown(failures.NAME, f"the account's status is {shown}, not active")
 
     async def _submit(self, part: OutboundPart, deadline: float) -> str:
-        form = {"From": part.sender, "To": part.recipient, "Body": part.text}
+        form = {"From": part.sender, "To": part.recipient, **_content(part)}
+        if service := self._services.get(address.bare(part.sender)):
+            form["MessagingServiceSid"] = service
         if part.status_callback:
             form["StatusCallback"] = part.status_callback
         answer = await self._exchange.call(
@@ -191,6 +199,16 @@ class TwilioChannel:
             sleep=self._sleep,
             reraise=True,
         )
+
+
+def _content(part: OutboundPart) -> dict[str, str]:
+    """https://www.twilio.com/docs/content/send-templates-created-with-the-content-template-builder"""
+    if not part.content_sid:
+        return {"Body": part.text}
+    form = {"ContentSid": part.content_sid}
+    if part.content_variables:
+        form["ContentVariables"] = json.dumps(dict(part.content_variables), ensure_ascii=False)
+    return form
 
 
 def _was_not_accepted(error: BaseException) -> bool:

@@ -4,7 +4,7 @@ import { $, clockTime, duration, fromTemplate, keyed, plural, seconds, setAttr, 
 
 const NAMES = {
   accepted: "Accepted", window: "Window", claimed: "Claimed", model: "Model", sent: "Sent",
-  recorded: "Recorded", handed_over: "Handed over", retry: "Retry", failed: "Failed", dropped: "Dropped",
+  recorded: "Recorded", handed_over: "Handed over", withheld: "Withheld", retry: "Retry", failed: "Failed", dropped: "Dropped",
 };
 const HINTS = {
   accepted: "From arrival until it was durable", window: "How long replyd waited for the rest of the burst",
@@ -14,7 +14,7 @@ const HINTS = {
 };
 const STATES = {
   waiting: "Collecting", working: "Answering", retry: "Trying again", replied: "Replied",
-  handed_over: "With people", failed: "Failed", dropped: "Dropped",
+  handed_over: "With people", withheld: "Withheld", failed: "Failed", dropped: "Dropped",
 };
 const REASONS = {
   requested: "With a person", ai_handed_over: "The AI handed over",
@@ -26,7 +26,7 @@ const REASONS = {
 };
 const DELIVERY = { delivered: "delivered", read: "read", failed: "not delivered", undelivered: "not delivered" };
 
-const reason = (name) => REASONS[name] ?? words(name);
+export const reason = (name) => REASONS[name] ?? words(name);
 
 export function renderJourneys(root, journeys, nameOf) {
   keyed(root, journeys, (j) => j.id, () => fromTemplate("journey"), (element, j) => update(element, j, nameOf));

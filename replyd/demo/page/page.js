@@ -3,12 +3,13 @@
 import { $, bare, plural, seconds, setAttr, setServerTime, setText } from "./dom.js";
 import { renderJourneys, renderQueue } from "./journeys.js";
 import { renderPhones } from "./phones.js";
+import { renderWaiting } from "./waiting.js";
 
 const short = (ms) => seconds(ms).replace(".0", "");
 
 function draw(state) {
   setServerTime(state.now);
-  const { customers, journeys, handoff_queue: queue, window, totals } = state;
+  const { customers, journeys, waiting, handoff_queue: queue, window, totals } = state;
   const names = new Map(customers.map((c) => [bare(c.address), c.name]));
   const nameOf = (address) => names.get(bare(address)) || bare(address) || "Unknown";
   setText($("#setup-window"), `${short(window.quiet_ms)} quiet, at most ${short(window.max_wait_ms)} or ${plural(window.max_messages, "message")}`);
@@ -19,11 +20,13 @@ function draw(state) {
   renderPhones($("#phones"), customers, journeys, say, setHandoff, announce);
   renderJourneys($("#journey-list"), journeys, nameOf);
   $("#no-journeys").hidden = journeys.length > 0;
+  renderWaiting($("#waiting-list"), waiting, nameOf, answer, setHandoff, announce);
+  $("#no-waiting").hidden = waiting.length > 0;
   renderQueue($("#queue-list"), queue, nameOf);
   $("#no-queue").hidden = queue.length > 0;
   const open = journeys.filter((j) => ["waiting", "working", "retry"].includes(j.state)).length;
   setText($("#count-journeys"), open || "");
-  setText($("#count-queue"), queue.length || "");
+  setText($("#count-waiting"), waiting.length || "");
 }
 
 // One element per reply: two that come together are both read out.
@@ -40,12 +43,13 @@ async function post(path, body) {
   } catch {
     throw new Error("replyd does not answer");
   }
-  if (response.ok) return;
+  if (response.ok) return response.status === 204 ? {} : response.json();
   const answer = await response.json().catch(() => ({}));
   throw new Error(answer.error ?? `replyd answered ${response.status}`);
 }
 
 const say = (address, text, kind) => post("/api/say", { address, text, kind });
+const answer = (conversation_id, text, key) => post("/api/answer", { conversation_id, text, key });
 const setHandoff = (conversation_id, up) => post("/api/handoff", { conversation_id, up });
 
 function linked(state, text) {

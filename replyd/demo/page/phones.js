@@ -17,7 +17,7 @@ const TICKS = {
 };
 const STATUS = {
   user_reply_received: "Message received", ai_response_sent: "Answered by AI",
-  handed_to_human: "With a person", reply_failed: "Reply failed",
+  handed_to_human: "With a person", reply_failed: "Reply failed", reply_withheld: "Withheld",
 };
 
 export function renderPhones(root, customers, journeys, say, setHandoff, announce) {
@@ -153,6 +153,9 @@ function createBubble(message) {
 function updateBubble(bubble, message) {
   setText($(".text", bubble), message.text);
   setText($("time", bubble), hourMinute(message.at));
+  const by = $(".by", bubble);
+  setText(by, message.person ? `Person: ${message.person}` : "");
+  by.hidden = !message.person;
   setKind($(".kind", bubble), message.kind);
   const photo = $(".photo", bubble);
   photo.hidden = message.kind !== "image";
@@ -166,7 +169,7 @@ function updateBubble(bubble, message) {
 
 // One line over the keyboard: where this customer's newest turn is.
 function updateNow(line, customer, journeys) {
-  const own = journeys.filter((j) => bare(j.customer) === bare(customer.address) && !["replied", "handed_over", "dropped", "failed"].includes(j.state));
+  const own = journeys.filter((j) => bare(j.customer) === bare(customer.address) && !["replied", "handed_over", "withheld", "dropped", "failed"].includes(j.state));
   const doing = $(".doing", line);
   const clock = $(".clock", line);
   const turn = own.at(-1);
