@@ -28,7 +28,9 @@ def body_of(form: Mapping[str, str], templates: Mapping[str, str]) -> str:
     if "ContentSid" not in form:
         return form.get("Body", "")
     values = _values(form) or {}
-    return _VARIABLE.sub(lambda v: values.get(v[1], f"sample {v[1]}"), templates[form["ContentSid"]])
+    return _VARIABLE.sub(
+        lambda v: values.get(v[1], f"sample {v[1]}"), templates[form["ContentSid"]]
+    )
 
 
 def _values(form: Mapping[str, str]) -> dict[str, str] | None:

@@ -1,7 +1,6 @@
 """The outbox of a reply: the turn as it will stand in the history."""
 
 from replyd.domain import record
-from replyd.domain.content_template import ATTRIBUTE
 from replyd.domain.record import Entry, Outbox
 from replyd.domain.text import split_reply
 from replyd.flows.account import Account
@@ -13,7 +12,7 @@ FIXED = "fixed"
 # What a part is, whichever turn it goes out in.
 _LASTING = (
     "role", "content", "response_id", "model", "input_tokens", "output_tokens", "cached_tokens",
-    "microdollars", "tools", FIXED, ATTRIBUTE,
+    "microdollars", "tools", FIXED,
 )  # fmt: skip
 
 Draft = tuple[Entry, ...]

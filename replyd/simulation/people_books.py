@@ -23,7 +23,8 @@ class PeopleBooks:
         # Conversations from a person's INTENT until the flag is lowered.
         self._theirs: set[str] = set()
         self.answered = 0
-        # The tokens of their leases.
+        # The tokens of their leases, and of workers who settled what a person left: with nothing
+        # pending nobody waits for a lease that could not be given back.
         self.tokens: set[str] = set()
 
     def writes(self, conversation: str, parts: Iterable[str]) -> None:
@@ -40,7 +41,7 @@ class PeopleBooks:
                 self._broke("P4", name, who, "a person writes to somebody who has opted out")
             self._intended.add(after[r.OUTBOX]["turn_id"])
             self._theirs.add(name)
-        elif step.name == "take":
+        elif step.name == "take" or (step.name == "claim" and _is_persons(before)):
             self.tokens.add(after[r.LEASE]["token"])
         elif step.name == "commit_person":
             self.answered += 1
@@ -69,6 +70,11 @@ class PeopleBooks:
             if times > 1 or (times == 0 and self._accepted[text]):
                 what = f"{_label(text)} is {times} times in the record"
                 self._broke("P2", name, "nobody", what)
+
+
+def _is_persons(item: Item) -> bool:
+    outbox = item.get(r.OUTBOX)
+    return outbox is not None and outbox["kind"] == "person"
 
 
 def _label(text: str) -> str:

@@ -91,7 +91,11 @@ async def sdk(double: TwilioDouble, call: Callable[[Any], Any], token: str = "")
 
 
 def create(**changes: Any) -> Callable[[Any], Any]:
-    fields: dict[str, Any] = {"from_": f"whatsapp:{BUSINESS}", "to": f"whatsapp:{CUSTOMER}", "body": "hello"}
+    fields: dict[str, Any] = {
+        "from_": f"whatsapp:{BUSINESS}",
+        "to": f"whatsapp:{CUSTOMER}",
+        "body": "hello",
+    }
     return lambda client: client.messages.create(**(fields | changes))
 
 

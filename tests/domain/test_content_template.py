@@ -59,7 +59,9 @@ def test_what_goes_out_is_never_refused_for_its_form(text: str, name: str) -> No
     filled = values(TEMPLATE.shortened(text, name), name)
     # Beside the answer there may be a space that the empty value has not.
     assert sum(units(value) for value in filled.values()) <= MAX_VALUES + 1
-    assert all(v.strip() and not set(v) & set("\n\t\r") and " " * 5 not in v for v in filled.values())
+    assert all(
+        v.strip() and not set(v) & set("\n\t\r") and " " * 5 not in v for v in filled.values()
+    )
 
 
 def test_what_an_entry_sends() -> None:

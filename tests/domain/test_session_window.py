@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from replyd.domain import record, session_window
+from replyd.domain.catch_up import Listed
 from replyd.domain.messages import ConversationKey
 from replyd.domain.record import conversation_from
 from replyd.domain.session_window import MARGIN_MS, OPEN_MS
+from tests.support.world import message
 
 NOW = 1_800_000_000_000
 ASKED = {"role": "user", "content": "hi"}
@@ -57,6 +59,16 @@ def test_a_refusal_since_the_last_message_closes_it(
     history: tuple[Any, ...], expected: bool, last_at: int
 ) -> None:
     assert closed(last_at, history) is expected
+
+
+@pytest.mark.parametrize(("age_ms", "expected"), [(OPEN_MS, True), (0, False)])
+def test_a_message_that_was_found_late_is_as_old_as_the_vendor_says(
+    age_ms: int, expected: bool
+) -> None:
+    found = Listed(message(1), NOW - age_ms).dated
+    conversation = conversation_from({record.LAST_AT: NOW}, ConversationKey("c"))
+    assert session_window.is_closed(conversation, now=NOW, newest=found) is expected
+    assert not session_window.is_closed(conversation, now=NOW, newest=message(1))
 
 
 def test_a_message_after_the_refusal_opens_it_before_it_is_in_the_history() -> None:

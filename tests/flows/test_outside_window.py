@@ -12,20 +12,21 @@ from replyd.domain.messages import OutboundPart
 from replyd.domain.text import units
 from replyd.errors import Ambiguous
 from replyd.flows.person_answer import Answered, Declined, Request
+from tests.flows.test_catch_up import Late
 from tests.support.world import ACCOUNT, BUSINESS, CUSTOMER, KEY, Worker, World, message
 
 DAY = 24 * 60 * 60
 SID = "HX" + "a" * 32
 TEMPLATE = {"template_sid": SID, "template_variables": {"1": "{name}", "2": "{text}"}}
 BY_AI = TEMPLATE | {"outside_window": "template"}
+PATIENT = {"give_up_after_seconds": 2 * DAY, "apology_text": "Sorry."}
 UNCLEAR = Ambiguous("twilio", "no answer in time")
 
 
 def patient(**settings: Any) -> World:
     """The AI may answer for two days."""
-    turn = {"give_up_after_seconds": 2 * DAY, "apology_text": "Sorry."}
     catchup = {"max_age_seconds": 2 * DAY, "look_back_seconds": 3 * DAY}
-    world = World(turn=turn | settings.pop("turn", {}), catchup=catchup, **settings)
+    world = World(turn=PATIENT | settings.pop("turn", {}), catchup=catchup, **settings)
     world.converse()
     return world
 
@@ -179,6 +180,20 @@ async def test_a_reply_that_was_not_sent_in_time_goes_to_people() -> None:
     assert not {record.OUTBOX, record.LEASE} & world.item().keys()
 
 
+@pytest.mark.parametrize("ago", [DAY, DAY - 600])
+async def test_what_catch_up_has_found_is_as_old_as_the_customer_knows(ago: float) -> None:
+    ages = ("max_age_seconds", "first_look_back_seconds", "look_back_seconds")
+    world = Late(dict.fromkeys(ages, 3 * DAY))
+    turn = world.settings.turn.model_copy(update=PATIENT)
+    world.settings = world.settings.model_copy(update={"turn": turn})
+    world.converse()
+    world.writes(message(1), ago=ago)
+    async with world.catching_up():
+        await asyncio.sleep(120)
+    reasons = [b["handoff_reason"] for b in world.handed_over()]
+    assert (reasons, len(sent(world))) == ((["window_closed"], 0) if ago == DAY else ([], 1))
+
+
 # --- people --------------------------------------------------------------------------------------
 
 
@@ -233,6 +248,15 @@ async def test_a_persons_answer_within_the_window_is_free_text() -> None:
     async with world.running() as worker:
         await worker.accept(message(1))
         await asyncio.sleep(DAY - 600)
+        assert isinstance(await answer(worker), Answered)
+        assert sent(world)[-1] == ("Ann here", "", {})
+
+
+async def test_a_persons_sms_has_no_window() -> None:
+    world = patient()
+    async with world.running() as worker:
+        await worker.accept(message(1, sender=CUSTOMER, recipient=BUSINESS))
+        await asyncio.sleep(DAY)
         assert isinstance(await answer(worker), Answered)
         assert sent(world)[-1] == ("Ann here", "", {})
 

@@ -42,6 +42,9 @@ function create({ conversation_id: conversation }, name, answer, setHandoff) {
     }
   };
 
+  input.addEventListener("input", () => {
+    if (!busy) for (const note of [".doing", ".wrong"]) setText($(note, row), "");
+  });
   // What is asked for once more has the same key: replyd sends it once.
   let asked = { text: "", key: "" };
   form.addEventListener("submit", (event) => {
