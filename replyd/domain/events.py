@@ -101,8 +101,8 @@ class ToolRan:
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """A customer's file was read for the model. `kind`: audio, image, document. `outcome`: read,
-    failed, late (the turn went on without it)."""
+    """A customer's file was read for the model. `kind`: audio, image, document, contact. `outcome`:
+    read, failed, late (the turn went on without it)."""
 
     kind: str
     outcome: str
@@ -156,7 +156,8 @@ class SendReconciled:
 class TurnEnded:
     """The end of a worker's hold on a conversation; one wide log line.
 
-    `outcome`: replied, handed_over, partly_sent, retry, lease_lost, nothing_to_do, bug.
+    `outcome`: replied, handed_over, withheld (settled without an answer), partly_sent, retry,
+    lease_lost, nothing_to_do, bug.
     `reason`: the handoff's, or what failed.
     """
 

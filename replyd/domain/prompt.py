@@ -63,6 +63,11 @@ def shown(media: Media, number: int) -> str:
     return f"[sent {_named(media)}: file {number}]"
 
 
+def contact(details: str) -> str:
+    """A contact, by what its card says."""
+    return f"[shared a contact: {details}]" if details else "[shared a contact without details]"
+
+
 def heard(words: str) -> str:
     """A voice note."""
     return f"[voice note] {words}" if words else "[sent a voice note without words]"

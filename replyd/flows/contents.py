@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from replyd.domain import prompt
 from replyd.domain.events import DependencyFailed, FileRead
 from replyd.domain.messages import InboundMessage, Media
+from replyd.domain.vcard import contacts
 from replyd.errors import DependencyError, Permanent, ReplydError
 from replyd.flows.pacing import FairSlots
 from replyd.ports import Clock, ConversationStore, File, MediaLibrary, Telemetry, Transcriber
@@ -99,7 +100,9 @@ class ContentReader:
             (message, place, media)
             for message in messages
             for place, media in enumerate(message.media)
-            if (images and _is_image(media)) or (documents and _is_document(media))
+            if (images and _is_image(media))
+            or (documents and _is_document(media))
+            or _is_contact(media)
         ]
         room = self._room.slot(messages[0].business) if wanted else nullcontext()
         async with room:
@@ -117,7 +120,9 @@ class ContentReader:
         files: list[File] = []
         for (message, place, media), file in zip(wanted, found, strict=True):
             size = sum(len(f.data) for f in files)
-            if isinstance(file, File) and size + len(file.data) > MAX_BYTES_OF_TURN:
+            if isinstance(file, File) and _is_contact(media):
+                note = prompt.contact(contacts(file.data))
+            elif isinstance(file, File) and size + len(file.data) > MAX_BYTES_OF_TURN:
                 note = prompt.unread(media, "too much came at once")
             elif isinstance(file, File):
                 files.append(file)
@@ -181,7 +186,7 @@ class ContentReader:
 
     async def _fetch(self, message: InboundMessage, media: Media) -> File | str:
         """The file, or why there is none."""
-        kind = "image" if _is_image(media) else "document"
+        kind = "image" if _is_image(media) else "contact" if _is_contact(media) else "document"
         started = self._clock.now()
         try:
             async with asyncio.timeout(self._file_wait):
@@ -228,6 +233,11 @@ def _is_image(media: Media) -> bool:
     # What vision models take; a sticker is a webp.
     kind = media.content_type.lower().partition(";")[0].strip()
     return kind in ("image/jpeg", "image/png", "image/webp", "image/gif")
+
+
+def _is_contact(media: Media) -> bool:
+    kind = media.content_type.lower().partition(";")[0].strip()
+    return kind in ("text/vcard", "text/x-vcard", "text/directory")
 
 
 def _is_document(media: Media) -> bool:

@@ -37,7 +37,7 @@ PERSON_OUTCOMES: Final = frozenset({
     "no_conversation", "busy", "opted_out", "no_business_number", "unknown_account", "key_used",
     "not_sent", "try_again", "window_closed",
 })  # fmt: skip
-FILES: Final = frozenset({"audio", "image", "document"})
+FILES: Final = frozenset({"audio", "image", "document", "contact"})
 FILE_OUTCOMES: Final = frozenset({"read", "failed", "late"})
 INTERRUPTIONS: Final = frozenset({"newer_messages", "silenced", "lease_lost"})
 RECONCILED: Final = frozenset(

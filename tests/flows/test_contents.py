@@ -326,7 +326,6 @@ async def test_files_beyond_the_limit_are_named_and_not_fetched() -> None:
         ("IMAGE/PNG; x=y", {"images": False}, "a picture"),
         ("application/pdf", {"documents": False}, "a PDF document"),
         ("video/mp4", {}, "a video"),
-        ("text/vcard", {}, "a contact"),
         ("application/zip", {}, "a file"),
         ("image/tiff", {}, "a picture"),
     ],
@@ -489,3 +488,15 @@ async def test_turns_that_hold_files_wait_for_one_another() -> None:
         assert len(world.model.requests) == 8
         await asyncio.sleep(60)
     assert len(world.channel.accepted) == 20
+
+
+async def test_a_contact_is_read_as_text() -> None:
+    world = World()
+    world.converse()
+    card = world.put(received_file(1, "text/vcard"), b"FN:Ann Baker\nTEL:+44 7700 900123\n")
+    async with world.running() as worker:
+        await worker.accept(message(1, "call her", media=(card,)))
+        await asyncio.sleep(30)
+    (request,) = world.model.requests
+    assert request.turn == "call her\n[shared a contact: Ann Baker, +44 7700 900123]"
+    assert request.files == ()

@@ -56,6 +56,8 @@ EXTENSIONS: Mapping[str, str] = {
     "application/vnd.openxmlformats-officedocument.presentationml.presentation": "pptx",
     "text/plain": "txt",
     "text/vcard": "vcf",
+    "text/x-vcard": "vcf",
+    "text/directory": "vcf",
 }
 
 _GONE = "gone"
