@@ -1,0 +1,43 @@
+"""The two queues."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A queue message in our hands until its visibility timeout ends."""
+
+    message_id: str
+    receipt: str
+    body: str
+    receives: int = 1
+
+
+class WakeupQueue(Protocol):
+    """The replies queue. Every method raises Temporary or DependencyDown."""
+
+    async def send(self, body: str, delay_seconds: int) -> None:
+        """`delay_seconds`: 0 to 900."""
+        ...
+
+    async def receive(self) -> Sequence[Received]:
+        """Long poll for up to ten messages. Never cancel it: a dead poll can swallow a message."""
+        ...
+
+    async def delete(self, messages: Sequence[Received]) -> None:
+        """Up to ten at a time. What could not be deleted comes again."""
+        ...
+
+    async def hide(self, messages: Sequence[Received], seconds: int) -> None:
+        """Stay, or become (0), invisible or visible. Up to ten at a time; failures come again."""
+        ...
+
+
+class HandoffQueue(Protocol):
+    """Where people's tools take conversations from."""
+
+    async def send(self, bodies: Sequence[str]) -> None:
+        """All of them, in order; raises Temporary or DependencyDown unless all are stored."""
+        ...
