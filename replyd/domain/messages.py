@@ -29,6 +29,11 @@ def first_value(params: Params, name: str) -> str:
     return _text(value)
 
 
+def media_type(content_type: str) -> str:
+    """A content type in lower case, without parameters such as `codecs=opus`."""
+    return content_type.partition(";")[0].strip().lower()
+
+
 @dataclass(frozen=True, slots=True)
 class ConversationKey:
     """The exact key of a conversation's item. `sort` is empty where the table has no sort key."""

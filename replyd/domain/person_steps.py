@@ -29,7 +29,7 @@ from replyd.domain.expressions import (
     StepResult,
 )
 from replyd.domain.record import Conversation, Entry, Outbox
-from replyd.domain.steps import NOT_OPTED_OUT, holds, is_about, is_free, ours_as_seen
+from replyd.domain.steps import NOT_OPTED_OUT, armed, holds, is_about, is_free, ours_as_seen
 
 # The kind of outbox, and the role in the history.
 PERSON = "person"
@@ -108,11 +108,7 @@ def arm_person(
     """As `steps.arm`, but for the flag, which is up."""
     place = (r.OUTBOX, "entries", entry, "message_id")
     condition = All((holds(token), is_about(turn_id), NOT_OPTED_OUT, Missing(place)))
-    noted = tuple(
-        Set((r.OUTBOX, "entries", index, "message_id"), sid)
-        for index, sid in (accepted or {}).items()
-    )
-    return Step("arm_person", condition, (Set((r.LEASE, "expires_at"), expires_at), *noted))
+    return Step("arm_person", condition, armed(expires_at, accepted))
 
 
 def commit_person(token: str, outbox: Outbox, entries: Sequence[Entry], now: int) -> Step:

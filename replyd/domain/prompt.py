@@ -81,9 +81,14 @@ def _named(media: Media) -> str:
     return f"{kind} ({media.content_type[:60] or 'unknown type'})"
 
 
+def quoted_sid(message: InboundMessage) -> str:
+    """The SID of what a message replies to; empty for no reply."""
+    return message.param("OriginalRepliedMessageSid")
+
+
 def quoted_text(message: InboundMessage, known: Mapping[str, str]) -> str:
     """What a message replies to, shortened; `known`: texts by their SID. Empty for no reply."""
-    if not (sid := message.param("OriginalRepliedMessageSid")):
+    if not (sid := quoted_sid(message)):
         return ""
     text = " ".join(known.get(sid, "").split())
     if not text:

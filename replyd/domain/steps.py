@@ -235,11 +235,16 @@ def arm(
             Missing((r.OUTBOX, "entries", entry, "message_id")),
         )
     )
-    noted = tuple(
+    return Step("arm", condition, armed(expires_at, accepted))
+
+
+def armed(expires_at: int, accepted: Mapping[int, str] | None) -> tuple[Action, ...]:
+    """What an ARM writes: the lease, and the SIDs so far."""
+    noted = (
         Set((r.OUTBOX, "entries", index, "message_id"), sid)
         for index, sid in (accepted or {}).items()
     )
-    return Step("arm", condition, (Set((r.LEASE, "expires_at"), expires_at), *noted))
+    return (Set((r.LEASE, "expires_at"), expires_at), *noted)
 
 
 def commit(

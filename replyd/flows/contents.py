@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from replyd.domain import prompt
 from replyd.domain.events import DependencyFailed, FileRead
-from replyd.domain.messages import InboundMessage, Media
+from replyd.domain.messages import InboundMessage, Media, media_type
 from replyd.domain.vcard import contacts
 from replyd.errors import DependencyError, Permanent, ReplydError
 from replyd.flows.pacing import FairSlots
@@ -231,14 +231,12 @@ def _is_audio(media: Media) -> bool:
 
 def _is_image(media: Media) -> bool:
     # What vision models take; a sticker is a webp.
-    kind = media.content_type.lower().partition(";")[0].strip()
-    return kind in ("image/jpeg", "image/png", "image/webp", "image/gif")
+    return media_type(media.content_type) in ("image/jpeg", "image/png", "image/webp", "image/gif")
 
 
 def _is_contact(media: Media) -> bool:
-    kind = media.content_type.lower().partition(";")[0].strip()
-    return kind in ("text/vcard", "text/x-vcard", "text/directory")
+    return media_type(media.content_type) in ("text/vcard", "text/x-vcard", "text/directory")
 
 
 def _is_document(media: Media) -> bool:
-    return media.content_type.lower().partition(";")[0].strip() == "application/pdf"
+    return media_type(media.content_type) == "application/pdf"

@@ -13,7 +13,6 @@ from replyd.domain.record import Entry, Outbox
 from replyd.errors import Ambiguous, DependencyError, Permanent, Temporary
 from replyd.flows.workbench import Turn
 
-_ARM_TRIES = 3
 _LOOK_SECONDS = 0.25
 _NOT_ON_ITS_WAY = frozenset({"accepted", "scheduled", "queued", "sending"})
 
@@ -103,20 +102,11 @@ async def _arm(
 ) -> turn.Holds | turn.LeaseLost | turn.Silenced:
     """Once more before a further part: flag, opt-out, token. Notes the SIDs so far, for free.
     Raises as the store does, after a few tries: then RECOVER has to find out what was sent."""
-    lease, attempt = held.lease, 0
+    lease = held.lease
     arm = person_steps.arm_person if outbox.kind == person_steps.PERSON else steps.arm
-    while True:
-        attempt += 1
-        step = arm(lease.token, outbox.turn_id, index, lease.expiry(), accepted=sids)
-        try:
-            result = await held.bench.store.apply(held.key, step)
-        except Temporary as error:
-            if attempt >= _ARM_TRIES:
-                raise
-            held.bench.failed("arm", error)
-            await asyncio.sleep(turn.pause_ms(attempt, held.bench.ids.jitter()) / 1000)
-        else:
-            break
+    result = await held.insist(
+        "arm", lambda: arm(lease.token, outbox.turn_id, index, lease.expiry(), accepted=sids)
+    )
     answer = turn.after_arm(result, held.read(result), token=lease.token)
     if isinstance(answer, turn.Holds):
         lease.extended()

@@ -9,11 +9,10 @@ from replyd.domain import tool_steps, turn
 from replyd.domain.events import ToolRan
 from replyd.domain.profile import Profile
 from replyd.domain.tools import ToolCall, ToolResult, ToolSpec
-from replyd.errors import Ambiguous, DependencyError, Temporary
+from replyd.errors import Ambiguous, DependencyError
 from replyd.flows.workbench import Turn
 from replyd.ports import ToolContext
 
-_ARM_TRIES = 3
 # Of a result, in the record: its history must stay small.
 _KEPT_CHARACTERS = 1_000
 
@@ -100,23 +99,15 @@ async def _arm(
     held: Turn, name: str
 ) -> turn.Holds | turn.LeaseLost | turn.Silenced | tool_steps.CalledBefore:
     """Raises as the store does, after a few tries: then the tool was not called."""
-    lease, attempt = held.lease, 0
+    lease = held.lease
     note = {"token": lease.token, "at": held.bench.clock.now(), "outcome": "unknown"}
     first = not held.conversation.tools and not held.tools
-    while True:
-        attempt += 1
-        step = tool_steps.arm_tool(
+    result = await held.insist(
+        "arm_tool",
+        lambda: tool_steps.arm_tool(
             lease.token, name, note, lease.expiry(), head=held.head, first=first
-        )
-        try:
-            result = await held.bench.store.apply(held.key, step)
-        except Temporary as error:
-            if attempt >= _ARM_TRIES:
-                raise
-            held.bench.failed("arm_tool", error)
-            await asyncio.sleep(turn.pause_ms(attempt, held.bench.ids.jitter()) / 1000)
-        else:
-            break
+        ),
+    )
     conversation = held.read(result)
     answer = tool_steps.after_tool_armed(result, conversation, token=lease.token, name=name)
     if isinstance(answer, turn.Holds):

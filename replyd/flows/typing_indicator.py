@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from replyd.domain.address import WHATSAPP_PREFIX
 from replyd.domain.events import DependencyFailed
 from replyd.errors import DependencyError, Permanent
 from replyd.flows.workbench import Turn
@@ -18,7 +17,7 @@ async def typing_indicator(held: Turn, *, enabled: bool) -> AsyncIterator[None]:
     """Shown while the block runs, on the newest message of the turn, where `enabled` and the
     customer is on WhatsApp. Never waited for. A failure is counted and changes nothing else; one
     that is final is the last."""
-    if not (enabled and held.taken and held.taken[-1].message.sender.startswith(WHATSAPP_PREFIX)):
+    if not (enabled and held.taken and held.taken[-1].message.channel == "whatsapp"):
         yield
         return
     task = asyncio.create_task(_keep_showing(held))

@@ -1,20 +1,20 @@
 """What every flow of a turn works with: ports, policies, and the account of one turn."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from replyd.domain import effects, prompt, record, routing, session_window, usage
 from replyd.domain.events import DependencyFailed, TurnEnded
-from replyd.domain.expressions import StepResult
+from replyd.domain.expressions import Step, StepResult
 from replyd.domain.messages import ConversationKey, InboundMessage
 from replyd.domain.profile import Profile, Profiles
 from replyd.domain.record import Conversation, Outbox, Pending, conversation_from
-from replyd.domain.turn import TurnPolicy
+from replyd.domain.turn import TurnPolicy, pause_ms
 from replyd.domain.wakeup import BodyCodec
 from replyd.domain.window import WindowPolicy
-from replyd.errors import DependencyError
+from replyd.errors import DependencyError, Temporary
 from replyd.flows.account import Account
 from replyd.flows.contents import ContentReader
 from replyd.flows.lease import Lease
@@ -109,6 +109,8 @@ class Workbench:
         self.telemetry.emit(DependencyFailed.of(error, operation))
 
 
+# Of a step on which the rest of the turn depends.
+_TRIES = 3
 # What stands for a text that people should still hear of.
 NO_LONGER_STORED = "[a message whose text is no longer stored]"
 
@@ -206,6 +208,19 @@ class Turn:
     def profile(self) -> Profile:
         return self.bench.profiles.of(self.conversation)
 
+    async def insist(self, operation: str, step: Callable[[], Step]) -> StepResult:
+        """Apply a step, made anew for each of a few tries; then raises as the store does."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self.bench.store.apply(self.key, step())
+            except Temporary as error:
+                if attempt >= _TRIES:
+                    raise
+                self.bench.failed(operation, error)
+                await asyncio.sleep(pause_ms(attempt, self.bench.ids.jitter()) / 1000)
+
     def read(self, result: StepResult) -> Conversation | None:
         """The item that a step's answer shows."""
         return self.bench.read(self.key, result)
@@ -226,8 +241,17 @@ class Turn:
 
     def read_as(self, notes: Mapping[str, Mapping[int, str]]) -> None:
         """The texts of the messages, now that their files were read: notes by SID and place."""
+        quotes = any(prompt.quoted_sid(t.message) for t in self.taken)
+        known = self._texts_by_sid() if quotes else {}
         self.taken = tuple(
-            replace(t, text=self._readable(t.message, notes.get(t.message.sid, {})))
+            replace(
+                t,
+                text=prompt.readable(
+                    t.message,
+                    quoted=prompt.quoted_text(t.message, known),
+                    notes=notes.get(t.message.sid, {}),
+                ),
+            )
             for t in self.taken
         )
 
@@ -235,17 +259,12 @@ class Turn:
         """The texts that an earlier attempt has read, by SID, for the answer that it found."""
         self.taken = tuple(replace(t, text=texts.get(t.message.sid, t.text)) for t in self.taken)
 
-    def _readable(self, message: InboundMessage, notes: Mapping[int, str]) -> str:
-        known = {
-            str(e.get("message_id")): str(e["content"]) for e in self._known() if "content" in e
-        }
-        return prompt.readable(message, quoted=prompt.quoted_text(message, known), notes=notes)
-
-    def _known(self) -> Iterator[record.Entry]:
-        yield from self.conversation.messages
-        for taken in self.taken:
-            text = taken.text or prompt.readable(taken.message)
-            yield {"message_id": taken.message.sid, "content": text}
+    def _texts_by_sid(self) -> dict[str, str]:
+        """What a message may reply to: the history, and the messages of the turn."""
+        said = self.conversation.messages
+        known = {str(e.get("message_id")): str(e["content"]) for e in said if "content" in e}
+        ours = {t.message.sid: t.text or prompt.readable(t.message) for t in self.taken}
+        return known | ours
 
     async def take(self, pending: Sequence[Pending]) -> None:
         """Bring the bodies of these messages; raises as the store does."""

@@ -18,8 +18,9 @@ class AiBooks:
     def __init__(self, broke: Broke) -> None:
         self._broke = broke
         self.day_turns: int | None = None
-        # By conversation, tool and oldest message.
+        # By conversation and oldest message.
         self._armed: set[tuple[str, str]] = set()
+        # By conversation, tool and oldest message.
         self._ran: Counter[tuple[str, str, str]] = Counter()
         self.tools_run = 0
         self.handed_over = 0

@@ -13,9 +13,8 @@ from openai.pagination import AsyncCursorPage
 from openai.types import FileObject
 from openai.types.beta import Assistant, AssistantToolParam, Thread, thread_create_params
 from openai.types.beta.threads import Message, MessageDeleted, Run
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_fixed
 
-from replyd.adapters.openai.failures import NAME, never_arrived, translated
+from replyd.adapters.openai.failures import NAME, once_more, translated
 from replyd.domain.tools import ToolResult, ToolSpec
 from replyd.errors import DependencyDown, DependencyError, Temporary
 from replyd.ports import File
@@ -23,7 +22,6 @@ from replyd.ports import File
 GONE = "assistants_gone"
 PAGE_LIMIT = 100  # items, from the API reference
 RUNS_LOOKED_AT = 20
-QUICK_RETRY_SECONDS = 0.2
 
 _NAMED = re.compile(
     r"\bno (thread|run|assistant|message) (?:was )?found\b"
@@ -210,15 +208,7 @@ class AssistantsApi:
         return [item for item in found if isinstance(item, kind)]
 
     async def _call(self, kind: type[T], make: Callable[[], Awaitable[object]]) -> T:
-        # One quick retry of what never reached the server spares the consumer a pause.
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(never_arrived),
-            stop=stop_after_attempt(2),
-            wait=wait_fixed(QUICK_RETRY_SECONDS),
-            sleep=self._sleep,
-            reraise=True,
-        )
-        answer: object = await retrying(self._once, make)
+        answer: object = await once_more(self._sleep)(self._once, make)
         # The SDK does not validate what comes.
         if not isinstance(answer, kind):
             raise _unreadable()

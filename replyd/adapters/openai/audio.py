@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from openai import AsyncOpenAI, OpenAIError, omit
 from openai.types.audio import Transcription
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_fixed
 
-from replyd.adapters.openai.failures import NAME, never_arrived, translated
+from replyd.adapters.openai.failures import NAME, once_more, translated
+from replyd.domain.messages import media_type
 from replyd.errors import Permanent, Temporary
 from replyd.ports import File
 
-QUICK_RETRY_SECONDS = 0.2
 # https://help.openai.com/en/articles/7031512-whisper-api-faq
 MAX_BYTES = 25 * 1024 * 1024
 # What the API takes, as the file names by which it knows the format. It takes neither AMR, AAC
@@ -66,24 +65,16 @@ class OpenAITranscriber:
         take and `size` for more than 25 MiB of it, and for what the API refuses. Raises Busy when
         throttled, Temporary for a timeout, a lost connection or a server error, DependencyDown
         when unreachable or when key, budget or model need a change."""
-        content_type = recording.content_type.partition(";")[0].strip().lower()
+        content_type = media_type(recording.content_type)
         extension = EXTENSIONS.get(content_type)
         if extension is None:
             raise Permanent(NAME, "audio of this type cannot be transcribed", code="type")
         if len(recording.data) > MAX_BYTES:
             raise Permanent(NAME, "the recording is larger than 25 MiB", code="size")
         upload = (f"recording.{extension}", recording.data, content_type)
-        # One quick retry of what never reached the server spares the consumer a pause.
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(never_arrived),
-            stop=stop_after_attempt(2),
-            wait=wait_fixed(QUICK_RETRY_SECONDS),
-            sleep=self._sleep,
-            reraise=True,
-        )
         try:
             async with asyncio.timeout(self._timeout):
-                answer: object = await retrying(self._post, upload)
+                answer: object = await once_more(self._sleep)(self._post, upload)
         except TimeoutError:
             raise Temporary(NAME, f"no answer within {self._timeout:g} s", code="timeout") from None
         return _text(answer)

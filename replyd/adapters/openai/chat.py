@@ -16,14 +16,11 @@ from typing import Any
 from openai import APIStatusError, AsyncOpenAI, OpenAIError
 from openai.types import Model
 from openai.types.chat import ChatCompletion, ChatCompletionMessage
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_fixed
 
-from replyd.adapters.openai.failures import NAME, never_arrived, translated
+from replyd.adapters.openai.failures import NAME, once_more, translated
 from replyd.domain.tools import ToolCall, ToolSpec
 from replyd.errors import DependencyDown, DependencyError, Temporary
 from replyd.ports import File, Finish, ModelReply, ModelRequest
-
-QUICK_RETRY_SECONDS = 0.2
 
 _FINISHES: Mapping[str, Finish] = {"length": "truncated", "content_filter": "filtered"}
 # Where no reasoning parser is configured, vLLM and llama.cpp leave the reasoning in the content.
@@ -117,15 +114,7 @@ class OpenAIChat:
         return [*system, *lines, {"role": "user", "content": _turn(request)}]
 
     async def _create(self, messages: list[Message], customer: str) -> object:
-        # One quick retry of what never reached the server spares the consumer a pause.
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(never_arrived),
-            stop=stop_after_attempt(2),
-            wait=wait_fixed(QUICK_RETRY_SECONDS),
-            sleep=self._sleep,
-            reraise=True,
-        )
-        return await retrying(self._post, messages, customer)
+        return await once_more(self._sleep)(self._post, messages, customer)
 
     async def _post(self, messages: list[Message], customer: str) -> object:
         settings = {"model": self._model, "messages": messages, **self._settings}

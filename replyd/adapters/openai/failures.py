@@ -1,6 +1,7 @@
 """What OpenAI's errors mean, https://platform.openai.com/docs/guides/error-codes."""
 
 import re
+from collections.abc import Awaitable, Callable
 
 import httpx2
 from openai import (
@@ -9,10 +10,12 @@ from openai import (
     APIStatusError,
     APITimeoutError,
 )
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_fixed
 
 from replyd.errors import Busy, DependencyDown, DependencyError, Permanent, Temporary
 
 NAME = "openai"
+QUICK_RETRY_SECONDS = 0.2
 
 _UNREACHABLE = "unreachable"
 _NO_MODEL = "model_not_found"
@@ -90,6 +93,17 @@ def thread_is_gone(error: Exception) -> bool:
         error.code == "previous_response_not_found"
         or error.param in _THREADS
         or any(words in message for words in _ABOUT_THE_THREAD)
+    )
+
+
+def once_more(sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
+    """One quick retry of what never reached the server: it spares the consumer a pause."""
+    return AsyncRetrying(
+        retry=retry_if_exception(never_arrived),
+        stop=stop_after_attempt(2),
+        wait=wait_fixed(QUICK_RETRY_SECONDS),
+        sleep=sleep,
+        reraise=True,
     )
 
 

@@ -7,12 +7,9 @@ from typing import Any
 
 from openai import AsyncOpenAI, BaseModel, OpenAIError
 from openai.types import ModerationCreateResponse
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_fixed
 
-from replyd.adapters.openai.failures import NAME, never_arrived, translated
+from replyd.adapters.openai.failures import NAME, once_more, translated
 from replyd.errors import Temporary
-
-QUICK_RETRY_SECONDS = 0.2
 
 
 class OpenAIModerator:
@@ -39,17 +36,9 @@ class OpenAIModerator:
         Raises Busy when throttled, Temporary for a timeout, a lost connection, a server error or
         an answer that is none, DependencyDown when unreachable or when key, budget or model need
         a change, Permanent for what the API refuses."""
-        # One quick retry of what never reached the server spares the consumer a pause.
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(never_arrived),
-            stop=stop_after_attempt(2),
-            wait=wait_fixed(QUICK_RETRY_SECONDS),
-            sleep=self._sleep,
-            reraise=True,
-        )
         try:
             async with asyncio.timeout(self._timeout):
-                answer: object = await retrying(self._post, text)
+                answer: object = await once_more(self._sleep)(self._post, text)
         except TimeoutError:
             raise Temporary(NAME, f"no answer within {self._timeout:g} s", code="timeout") from None
         return sorted(set(_categories(answer)))

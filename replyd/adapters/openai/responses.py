@@ -12,15 +12,13 @@ from typing import Any, cast
 from openai import AsyncOpenAI, Omit, OpenAIError, omit
 from openai.types.responses import Response, ResponseIncludable, ResponseInputParam
 from openai.types.shared_params import Reasoning, ReasoningEffort
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_fixed
 
 from replyd.adapters.openai import wire
-from replyd.adapters.openai.failures import NAME, never_arrived, thread_is_gone, translated
+from replyd.adapters.openai.failures import NAME, once_more, thread_is_gone, translated
 from replyd.domain.tools import ToolSpec
 from replyd.errors import DependencyDown, DependencyError, Temporary
 from replyd.ports import ModelReply, ModelRequest
 
-QUICK_RETRY_SECONDS = 0.2
 # Characters, from the API reference.
 METADATA_VALUE_LIMIT = 512
 CACHE_KEY_LIMIT = 64
@@ -139,15 +137,7 @@ class OpenAIResponses:
     async def _create(
         self, request: ModelRequest, items: Sequence[wire.Item], thread: str
     ) -> object:
-        # One quick retry of what never reached the server spares the consumer a pause.
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(never_arrived),
-            stop=stop_after_attempt(2),
-            wait=wait_fixed(QUICK_RETRY_SECONDS),
-            sleep=self._sleep,
-            reraise=True,
-        )
-        return await retrying(self._post, request, items, thread)
+        return await once_more(self._sleep)(self._post, request, items, thread)
 
     async def _post(self, request: ModelRequest, items: Sequence[wire.Item], thread: str) -> object:
         customer = self._identify(request.customer) if request.customer else ""

@@ -114,7 +114,7 @@ class TwilioChannel:
             return answer
 
         return await listing.received_since(
-            read, account_sid, since, until, api_url=self._exchange._base_url
+            read, account_sid, since, until, api_url=self._exchange.base_url
         )
 
     async def state_of(self, account_sid: str, sid: str) -> str:

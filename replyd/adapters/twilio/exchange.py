@@ -33,6 +33,10 @@ class Answer:
         return code if isinstance(code, int) else None
 
 
+# Fields, or JSON for the APIs that take it.
+Form = Mapping[str, str] | aiohttp.JsonPayload | None
+
+
 class Exchange:
     """The accounts' requests, on one pooled session that the caller owns."""
 
@@ -44,7 +48,7 @@ class Exchange:
     ) -> None:
         self._session = session
         self._accounts = accounts
-        self._base_url = (base_url or API_URL).rstrip("/")
+        self.base_url = (base_url or API_URL).rstrip("/")
 
     async def call(
         self,
@@ -53,7 +57,7 @@ class Exchange:
         account_sid: str,
         *,
         deadline: float,
-        form: Mapping[str, str] | None = None,
+        form: Form = None,
     ) -> Answer:
         """With the account's tokens in turn until one is not refused: a 401 proves that nothing
         was done. When all are, with newer ones, if there are any. `target`: path and query;
@@ -72,7 +76,7 @@ class Exchange:
             for token in tokens:
                 answer = await self._exchange(
                     method,
-                    self._base_url + target,
+                    self.base_url + target,
                     authorization(account_sid, token),
                     form,
                     deadline,
@@ -91,7 +95,7 @@ class Exchange:
         method: str,
         url: str,
         authorization: str,
-        form: Mapping[str, str] | None,
+        form: Form,
         deadline: float,
     ) -> Answer:
         left = deadline - asyncio.get_running_loop().time()

@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from replyd.adapters.twilio import failures
 from replyd.adapters.twilio.accounts import Accounts
 from replyd.adapters.twilio.exchange import API_URL, CONNECT_TIMEOUT_SECONDS, authorization
-from replyd.domain.messages import Media
+from replyd.domain.messages import Media, media_type
 from replyd.errors import Busy, DependencyDown, DependencyError, Permanent, Temporary
 from replyd.ports import File
 
@@ -121,7 +121,7 @@ class TwilioMedia:
         source = self._api.fullmatch(media.url)
         if source is None or source["account"] != account_sid:
             raise _refused("the media URL is not one of this account's at Twilio", "url")
-        announced = _plain_type(media.content_type)
+        announced = media_type(media.content_type)
         if announced:
             self._check_type(announced)
         deadline = asyncio.get_running_loop().time() + self._timeout
@@ -183,7 +183,7 @@ class TwilioMedia:
                         delay=failures.retry_after(response.headers),
                         location=_location(response),
                     )
-                content_type = _plain_type(response.headers.get("Content-Type", ""))
+                content_type = media_type(response.headers.get("Content-Type", ""))
                 self._check_type(content_type, announced)
                 data = await self._read(response)
                 return _Answer(200, content_type=content_type, data=data)
@@ -273,11 +273,6 @@ def _location(response: aiohttp.ClientResponse) -> str | None:
     if response.status not in (301, 302, 303, 307, 308):
         return None
     return response.headers.get("Location", "")
-
-
-def _plain_type(content_type: str) -> str:
-    """Without parameters such as `codecs=opus`."""
-    return content_type.partition(";")[0].strip().lower()
 
 
 def _waits(state: RetryCallState) -> Sequence[float]:

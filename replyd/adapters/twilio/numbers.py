@@ -11,13 +11,13 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 
 from replyd.adapters.twilio import failures
 from replyd.adapters.twilio.accounts import Accounts
-from replyd.adapters.twilio.exchange import Answer, Exchange
+from replyd.adapters.twilio.exchange import Answer, Exchange, Form
 from replyd.adapters.twilio.typing import MESSAGING_URL
 from replyd.domain import address
 from replyd.errors import Ambiguous, DependencyError, Permanent, Temporary
@@ -156,7 +156,7 @@ class TwilioNumbers:
         if number.is_whatsapp:
             webhook = {**number.fields, "callback_url": url, "callback_method": "POST"}
             # aiohttp sends a payload as it is, with its own content type.
-            json = cast("Mapping[str, str]", aiohttp.JsonPayload({"webhook": webhook}))
+            json = aiohttp.JsonPayload({"webhook": webhook})
             target = f"/v2/Channels/Senders/{number.sid}"
             await _call(self._messaging, "POST", target, number.account_sid, deadline, json)
             return
@@ -216,7 +216,7 @@ async def _call(
     target: str,
     account_sid: str,
     deadline: float,
-    form: Mapping[str, str] | None = None,
+    form: Form = None,
 ) -> _Row:
     try:
         answer = await exchange.call(method, target, account_sid, form=form, deadline=deadline)
