@@ -221,9 +221,9 @@ HOSTILE = [
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_text_takes_bounded_time(piece: str) -> None:
-    text = piece * (100_000 // len(piece))
+    text = piece * (50_000 // len(piece))
     for hostile, limit in ((f"> *{text}a*", 45), (f"a{text}a", 1600)):
         start = time.process_time()
         parts = split_reply(hostile, limit)
-        assert time.process_time() - start < 5
+        assert time.process_time() - start < 2.5
         assert all(0 < units(p) <= limit for p in parts)
