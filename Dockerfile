@@ -1,8 +1,8 @@
 # hadolint global ignore=DL3059
 # replyd in a container: `docker build -t replyd .`; README.md says how to run it.
-# Versions and hashes are in config/requirements/, where `renew` makes them anew. RUN lines are in
-# JSON form, one command each (DL3059), so that tests/packaging can execute this file where no
-# engine runs; the stage with many of them is not shipped.
+# Versions and hashes are in config/requirements/, where `renew` makes them from uv.lock. RUN lines
+# are in JSON form, one command each (DL3059), so that tests/packaging can execute this file where
+# no engine runs; the stage with many of them is not shipped.
 
 # The oldest Python that replyd supports, and the one that its tests run on.
 FROM python:3.11-slim AS build
@@ -18,6 +18,9 @@ RUN ["python", "-m", "pip", "--python", "/opt/replyd/bin/python", "install", "--
 RUN ["python", "-m", "pip", "install", "--require-hashes", "-r", "config/requirements/build.txt"]
 COPY pyproject.toml README.md LICENSE ./
 COPY replyd/ replyd/
+# No git here: --build-arg REPLYD_VERSION=1.2.3, or it calls itself 0.0.0.dev0.
+ARG REPLYD_VERSION=""
+ENV SETUPTOOLS_SCM_PRETEND_VERSION_FOR_REPLYD=$REPLYD_VERSION
 RUN ["python", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheels", "."]
 RUN ["python", "-m", "pip", "--python", "/opt/replyd/bin/python", "install", "--no-deps", "--no-index", "--find-links", "/wheels", "replyd"]
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Image:
 
     tree: Path
     environ: dict[str, str]
+    arguments: dict[str, str] = field(default_factory=dict)
     workdir: str = "/"
     user: str = ""
     entrypoint: list[str] = field(default_factory=list)
@@ -35,10 +37,14 @@ class Image:
 
 
 class Builder:
-    """`root` stands for /; whichever image was asked for last is there."""
+    """`root` stands for /; whichever image was asked for last is there. `arguments` are what an
+    engine takes as --build-arg."""
 
-    def __init__(self, context: Path, root: Path) -> None:
+    def __init__(
+        self, context: Path, root: Path, arguments: Mapping[str, str] | None = None
+    ) -> None:
         self._context = context
+        self._arguments = arguments or {}
         self.root = root
         self.stages = parse((context / "Dockerfile").read_text())
         ignore = (context / ".dockerignore").read_text().splitlines()
@@ -112,6 +118,10 @@ class Builder:
                 self._run(image, what.words())
             case "COPY":
                 self._copy(image, what, images)
+            case "ARG":
+                ((name, default),) = what.assignments().items()
+                given = {name: self._arguments.get(name, default)}
+                return replace(image, arguments=image.arguments | given)
             case "ENV":
                 added = {k: self._expand(v, image) for k, v in what.assignments().items()}
                 return replace(image, environ=image.environ | added)
@@ -123,10 +133,11 @@ class Builder:
         return image
 
     def _expand(self, value: str, image: Image) -> str:
-        return re.sub(r"\$(\w+)", lambda name: image.environ[name[1]], value)
+        known = image.arguments | image.environ
+        return re.sub(r"\$(\w+)", lambda name: known[name[1]], value)
 
     def _run(self, image: Image, words: list[str]) -> None:
-        environ = {k: v for k, v in os.environ.items() if _INHERITED.match(k)}
+        environ = {k: v for k, v in os.environ.items() if _INHERITED.match(k)} | image.arguments
         environ |= {k: v for k, v in self.environ(image).items() if k not in _NOT_HERE}
         # pip's cache is this machine's.
         environ["HOME"] = os.environ.get("HOME", "/")

@@ -24,6 +24,7 @@ from tests.process.conftest import CUSTOMER, Process, Town, town
 __all__ = ["town"]  # a fixture
 
 REPOSITORY = Path(__file__).parents[2]
+VERSION = "1.2.3"
 pytestmark = pytest.mark.timeout(300)  # pip installs into several environments
 
 
@@ -36,7 +37,7 @@ def builder() -> Iterator[Builder]:
     place.chmod(0o755)
     try:
         _need_an_index(place)
-        yield Builder(REPOSITORY, place / "root")
+        yield Builder(REPOSITORY, place / "root", {"REPLYD_VERSION": VERSION})
     finally:
         subprocess.run(["chmod", "-R", "u+w", place], check=True)
         shutil.rmtree(place)
@@ -157,6 +158,7 @@ def test_it_holds_what_the_service_needs_and_no_more(builder: Builder) -> None:
     pinned = [Requirement(line.rstrip(" \\")) for line in lock.splitlines() if "==" in line]
     wanted = {p.name.replace("-", "_") for p in pinned if not p.marker or p.marker.evaluate()}
     assert installed == wanted | {"replyd"}
+    assert (site / f"replyd-{VERSION}.dist-info").is_dir()
     for module in site.glob("replyd/*.py"):
         assert list((site / "replyd/__pycache__").glob(f"{module.stem}.*.pyc")), module
     python = str(builder.root / "opt/replyd/bin/python")

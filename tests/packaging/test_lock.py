@@ -1,6 +1,8 @@
-"""config/requirements/: locked, with hashes, and in step with pyproject.toml."""
+"""uv.lock and config/requirements/: locked, with hashes, and in step with pyproject.toml."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from uv import find_uv_bin
 
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
@@ -18,6 +21,15 @@ WANTED = {
     "demo": RUNTIME + EXTRAS["demo"],
     "build": PROJECT["build-system"]["requires"],
 }
+# How config/requirements/renew has them from uv.lock.
+EXPORTS = {
+    "runtime": ["--group", "service"],
+    "demo": ["--extra", "demo"],
+    "build": ["--only-group", "build"],
+}
+LOCK = tomllib.loads((REPOSITORY / "uv.lock").read_text())
+# What may differ between the service and the demo: aiobotocore's releases bound these.
+OF_THE_AWS_CLIENT = {"aiobotocore", "botocore", "multidict"}
 RENEW = "out of date: run config/requirements/renew"
 
 
@@ -29,6 +41,30 @@ def locked(name: str) -> dict[str, Requirement]:
         if re.match(r"[a-z0-9]", line, re.IGNORECASE)
     ]
     return {canonicalize_name(pin.name): pin for pin in pins}
+
+
+def pins_with_hashes(text: str) -> dict[str, set[str]]:
+    """By what is before the hashes. Comments and their place are uv's, and change with it."""
+    joined = re.sub(r"\\\n\s*", "", text)
+    lines = [line.split() for line in joined.splitlines() if re.match(r"\w", line)]
+    return {
+        " ".join(word for word in words if not word.startswith("--hash=")): {
+            word for word in words if word.startswith("--hash=")
+        }
+        for words in lines
+    }
+
+
+def uv(*words: str) -> str:
+    """What it prints. Reads no index and no settings of this machine."""
+    command = [find_uv_bin(), "--offline", "--no-config", "--directory", REPOSITORY, *words]
+    if words[0] == "export":
+        command += ["--frozen", "--no-emit-project"]
+    done = subprocess.run(
+        [*command, "--python", sys.executable], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{RENEW}\n{done.stderr}"
+    return done.stdout
 
 
 def version(pin: Requirement) -> str:
@@ -76,8 +112,39 @@ def test_every_pin_has_hashes(name: str) -> None:
     assert "://" not in text, "an index of one machine"
 
 
-def test_the_service_has_what_the_tests_run_on() -> None:
+def test_they_are_what_uv_lock_says() -> None:
+    for name, options in EXPORTS.items():
+        there = (REPOSITORY / f"config/requirements/{name}.txt").read_text()
+        assert pins_with_hashes(uv("export", "--quiet", *options)) == pins_with_hashes(there), RENEW
+
+
+def test_uv_lock_is_in_step_with_pyproject() -> None:
+    """Needs no index: only a lock that has to change is resolved."""
+    uv("lock", "--check")
+
+
+def test_uv_lock_names_the_public_index_and_no_other() -> None:
+    for package in LOCK["package"]:
+        if package["name"] == "replyd":
+            assert package["source"] == {"editable": "."}
+            continue
+        assert package["source"] == {"registry": "https://pypi.org/simple"}, package["name"]
+        files = [*package.get("wheels", []), *filter(None, [package.get("sdist")])]
+        assert files, package["name"]
+        for file in files:
+            assert file["url"].startswith("https://files.pythonhosted.org/"), file["url"]
+            assert file["hash"].startswith("sha256:"), file["url"]
+
+
+def test_what_builds_it_is_locked_as_the_build_system_asks() -> None:
+    assert PROJECT["dependency-groups"]["build"] == PROJECT["build-system"]["requires"]
+
+
+def test_beside_the_aws_client_the_service_has_what_the_tests_run_on() -> None:
+    """The demo pins botocore, and the service need not wait for it."""
     runtime, demo = locked("runtime"), locked("demo")
-    assert {key: version(pin) for key, pin in runtime.items() if key in demo} == {
-        key: version(pin) for key, pin in demo.items() if key in runtime
+    others = [key for key in runtime if key in demo and key not in OF_THE_AWS_CLIENT]
+    assert {key: version(runtime[key]) for key in others} == {
+        key: version(demo[key]) for key in others
     }
+    assert OF_THE_AWS_CLIENT <= runtime.keys()
