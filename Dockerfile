@@ -1,5 +1,5 @@
 # hadolint global ignore=DL3059
-# replyd in a container: `docker build -t replyd .`; README.md says how to run it.
+# replyd in a container: `docker build -t replyd .`; docs/run.md says how to run it.
 # Versions and hashes are in config/requirements/, where `renew` makes them from uv.lock. RUN lines
 # are in JSON form, one command each (DL3059), so that tests/packaging can execute this file where
 # no engine runs; the stage with many of them is not shipped.

@@ -1,4 +1,4 @@
-"""The wheel and the source distribution, built as a release builds them: they hold what they should."""
+"""The wheel and the source distribution, built as a release builds them, hold what they should."""
 
 import os
 import subprocess
