@@ -168,9 +168,11 @@ def _demo(arguments: argparse.Namespace) -> int:
     from replyd.demo import run
 
     logs.configure("WARNING", "auto")
+    yours = _settings(arguments, require_serving=False) if arguments.config else None
     if arguments.say:
-        return asyncio.run(run.say(arguments.say))
-    return asyncio.run(run.page(port=arguments.port, open_browser=not arguments.no_browser))
+        return asyncio.run(run.say(arguments.say, yours=yours))
+    page = run.page(port=arguments.port, open_browser=not arguments.no_browser, yours=yours)
+    return asyncio.run(page)
 
 
 def _simulate(arguments: argparse.Namespace) -> int:

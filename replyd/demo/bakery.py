@@ -18,6 +18,8 @@ _PERSON = re.compile(
     r"\b(talk|speak|chat) (to|with) (a )?(real )?(person|human|somebody|someone|colleague)\b", re.I
 )
 _ORDER_NUMBER = re.compile(r"\border\b\D{0,20}\b(\d{4})\b", re.I)
+# A tool of somebody's own, tried without a model that could choose it: its name, its arguments.
+_CALL = re.compile(r"^(\w+) (\{.*\})$", re.M)
 _FILE = re.compile(r"\[sent ([^\]]*?) \([^\]]*: file \d+\]")
 
 _GREETING = re.compile(r"\b(hi|hello|hey|good (morning|afternoon|evening))\b", re.I)
@@ -74,6 +76,8 @@ def reply(text: str, told: Sequence[str] = (), files: Sequence[File] = ()) -> st
     """One answer to everything asked in `text`, never empty. `told`: what the tools answered,
     `files`: what came with the text."""
     text = _STAMP.sub("", text)
+    if _CALL.search(text) and told:
+        return "\n".join(f"The tool says: {output}" for output in told)
     found = [_status(output) for output in told]
     if told:
         text = "\n".join(line for line in text.split("\n") if not _ORDER_NUMBER.search(line))
@@ -97,6 +101,8 @@ def calls(text: str, offered: Collection[str]) -> list[tuple[str, Mapping[str, A
     if HAND_OVER.name in offered and _PERSON.search(text):
         wish = {"reason": "The customer asks for a person.", "summary": f"They wrote: {text}"}
         return [(HAND_OVER.name, wish)]
+    if named := [(name, given) for name, given in _CALL.findall(text) if name in offered]:
+        return [(name, _arguments(given)) for name, given in named]
     if "order_status" not in offered:
         return []
     return [("order_status", {"number": number}) for number in _ORDER_NUMBER.findall(text)]
@@ -105,6 +111,15 @@ def calls(text: str, offered: Collection[str]) -> list[tuple[str, Mapping[str, A
 def aside(text: str) -> str:
     """What is said beside the tools' calls: a farewell, when a person takes over."""
     return FAREWELL if _PERSON.search(text) else ""
+
+
+def _arguments(text: str) -> Mapping[str, Any]:
+    try:
+        found: Mapping[str, Any] = json.loads(text)
+    except ValueError:
+        # What does not fit the tool's schema comes back as what is wrong with it.
+        return {}
+    return found
 
 
 def _status(output: str) -> str:

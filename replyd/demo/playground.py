@@ -5,7 +5,7 @@ import os
 import secrets
 import time
 import tomllib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,9 @@ from replyd.settings import Settings
 PUBLIC_URL = "https://replyd.example.com"
 BUSINESS = "+447700900100"
 BUSINESS_NAME = "Mill Lane Bakery"
+_DOUBLES_KEY = "sk-demo"
+# Where everything is, which only the demo knows. All else may be the settings of whoever tries it.
+_OURS = ("server", "ops", "queues", "conversations", "delivery", "twilio", "aws")
 # How long before the demo's start the customers were written to.
 _OPENED_MS = 25 * 60 * 1000
 
@@ -70,9 +73,15 @@ class Playground:
 
 @asynccontextmanager
 async def playground(
-    *, quiet_seconds: float, max_wait_seconds: float, sinks: Sequence[Telemetry] = ()
+    *,
+    quiet_seconds: float,
+    max_wait_seconds: float,
+    sinks: Sequence[Telemetry] = (),
+    yours: Settings | None = None,
 ) -> AsyncIterator[Playground]:
-    """Everything but the page, ready to run. Raises ConfigError or DependencyDown."""
+    """Everything but the page, ready to run. `yours`: settings to try; the AI and its tools are
+    theirs then, and not the bakery's. Raises ConfigError or DependencyDown."""
+    given = _given(yours)
     async with AsyncExitStack() as stack:
         local = await stack.enter_async_context(LocalAws())
         _use(local)
@@ -83,13 +92,15 @@ async def playground(
         twilio = await stack.enter_async_context(
             TwilioDouble(business=BUSINESS, webhook_url=PUBLIC_URL + INBOUND_PATH)
         )
+        window = {"quiet_seconds": quiet_seconds, "max_wait_seconds": max_wait_seconds}
         settings = Settings.model_validate(
-            {
+            given
+            | {
                 "server": {"host": "127.0.0.1", "port": 0, "public_url": PUBLIC_URL},
                 "ops": {"port": 0, "token": secrets.token_urlsafe(32)},
                 "queues": made["queues"] | {"wait_seconds": 1},
                 "conversations": made["conversations"],
-                "window": {"quiet_seconds": quiet_seconds, "max_wait_seconds": max_wait_seconds},
+                "window": window | given.get("window", {}),
                 "delivery": {"record": ["delivered", "read"]},
                 "twilio": {
                     "base_url": twilio.base_url,
@@ -97,20 +108,20 @@ async def playground(
                     "accounts": {twilio.account_sid: [twilio.auth_token]},
                 },
                 "aws": {"region": REGION},
-                "ai": {"tools": ["order_status", HAND_OVER.name], **await _ai(stack)},
-                "tools": {"order_status": shop.ORDER_STATUS},
+                "ai": given["ai"] | await _server(stack, given["ai"]),
             }
         )
         store = await stack.enter_async_context(bootstrap.store(settings))
         opened_at = round(time.time() * 1000) - _OPENED_MS
         for person in PEOPLE:
-            await store.create(person.key, _record(person, opened_at))
+            await store.create(person.key, _record(person, opened_at) | _profile(person, settings))
         sqs = await stack.enter_async_context(aws.create_client("sqs"))
         handoffs = SqsWakeups(
             sqs, sqs, settings.queues.handoff_url, wait_seconds=1, visibility_seconds=30
         )
         supervisor = await stack.enter_async_context(bootstrap.supervisor(settings, sinks=sinks))
-        model = settings.ai.model if os.environ.get("OPENAI_API_KEY") else "OpenAI double"
+        asks_double = settings.ai.api_key.get_secret_value() == _DOUBLES_KEY
+        model = "OpenAI double" if asks_double else settings.ai.model
         operators = await stack.enter_async_context(
             OperatorClient(lambda: supervisor.ops.port, settings.ops.token.get_secret_value())
         )
@@ -124,17 +135,29 @@ def _use(local: LocalAws) -> None:
     os.environ.update(local.environ())
 
 
-async def _ai(stack: AsyncExitStack) -> dict[str, Any]:
-    """The real OpenAI when there is a key, else the double."""
+def _given(yours: Settings | None) -> dict[str, Any]:
+    """What is set, by section; without settings to try, the bakery's AI and its tool."""
+    if yours is not None:
+        return {"ai": {}} | yours.model_dump(exclude_unset=True, exclude=set(_OURS))
     instructions = (
         f"You answer customers of {BUSINESS_NAME}, a small bakery, on WhatsApp: friendly, brief, "
         f"plain. What you know of it: {bakery.FACTS}"
     )
+    return {
+        "ai": {"instructions": instructions, "tools": ["order_status", HAND_OVER.name]},
+        "tools": {"order_status": shop.ORDER_STATUS},
+    }
+
+
+async def _server(stack: AsyncExitStack, ai: Mapping[str, Any]) -> dict[str, Any]:
+    """Who answers: a server or a key that is set, the real OpenAI when the shell has a key, else
+    the double."""
+    if ai.get("api_key") or ai.get("base_url"):
+        return {}
     if key := os.environ.get("OPENAI_API_KEY"):
-        base_url = os.environ.get("OPENAI_BASE_URL", "")
-        return {"api_key": key, "base_url": base_url, "instructions": instructions}
+        return {"api_key": key, "base_url": os.environ.get("OPENAI_BASE_URL", "")}
     double = await stack.enter_async_context(_baker())
-    return {"api_key": "sk-demo", "base_url": double.api_url, "instructions": instructions}
+    return {"api_key": _DOUBLES_KEY, "base_url": double.api_url}
 
 
 def _baker() -> OpenAIDouble:
@@ -149,6 +172,12 @@ def _baker() -> OpenAIDouble:
     double.replies = double.tool_replies = answer
     double.tool_rule, double.asides = bakery.calls, bakery.aside
     return double
+
+
+def _profile(person: Person, settings: Settings) -> dict[str, str]:
+    """A profile that has the customer's name answers them."""
+    name = person.name.lower()
+    return {settings.ai.profile_attribute: name} if name in settings.ai.profiles else {}
 
 
 def _record(person: Person, opened_at: int) -> dict[str, Any]:

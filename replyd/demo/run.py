@@ -12,16 +12,19 @@ from replyd.demo.page_server import PageServer
 from replyd.demo.playground import BUSINESS_NAME, PEOPLE, Playground, playground
 from replyd.domain.events import Event, MessageDropped, TurnEnded
 from replyd.errors import DependencyDown
+from replyd.settings import Settings
 
 _SAY_SECONDS = 60.0
 # Faster than anybody types, slower than a queue: still one burst.
 _BETWEEN_SECONDS = 0.4
 
 
-async def page(*, port: int, open_browser: bool) -> int:
-    """Serves until SIGINT or SIGTERM; returns the exit code."""
+async def page(*, port: int, open_browser: bool, yours: Settings | None = None) -> int:
+    """Serves until SIGINT or SIGTERM; returns the exit code. `yours`: settings to try."""
     journeys = Journeys()
-    async with playground(quiet_seconds=4, max_wait_seconds=20, sinks=[journeys]) as place:
+    async with playground(
+        quiet_seconds=4, max_wait_seconds=20, sinks=[journeys], yours=yours
+    ) as place:
         backend = Backend(place, journeys)
         server = await _serve_page(backend, port)
         backend.on_change = journeys.on_change = place.twilio.on_change = server.changed
@@ -40,13 +43,16 @@ async def page(*, port: int, open_browser: bool) -> int:
     return 0
 
 
-async def say(texts: Sequence[str]) -> int:
-    """Says the texts as one customer, prints transcript and record; returns the exit code.
+async def say(texts: Sequence[str], *, yours: Settings | None = None) -> int:
+    """Says the texts as one customer, prints transcript and record; returns the exit code. `yours`:
+    settings to try.
 
     Raises DependencyDown when no turn has ended within a minute."""
     person = PEOPLE[0]
     waiter = _Waiter()
-    async with playground(quiet_seconds=1.5, max_wait_seconds=10, sinks=[waiter]) as place:
+    async with playground(
+        quiet_seconds=1.5, max_wait_seconds=10, sinks=[waiter], yours=yours
+    ) as place:
         running = asyncio.create_task(place.supervisor.run())
         await _ready(place, running)
         sids = set()

@@ -28,9 +28,16 @@ def add_demo(commands: Commands, run: Run) -> None:
         metavar="TEXT",
         help="say this as a customer, print what came of it and exit; repeat it for a burst",
     )
+    demo.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings to try: their AI, tools, limits and so on, with the demo's table, queues "
+        "and Twilio. A customer named Lee is answered by [ai.profiles.lee], if there is one",
+    )
     demo.add_argument("--port", type=int, default=8088, help="port of the page (default 8088)")
     demo.add_argument("--no-browser", action="store_true", help="do not open the page")
-    demo.set_defaults(run=run)
+    demo.set_defaults(run=run, set=[])
 
 
 def add_simulate(commands: Commands, run: Run) -> None:

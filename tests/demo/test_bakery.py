@@ -43,6 +43,13 @@ async def test_what_the_tool_says_is_told_beside_what_else_was_asked() -> None:
     assert "right now" in bakery.reply("order 1042?", ["It failed: it took too long."])
 
 
+def test_a_tool_of_ones_own_is_called_by_name_where_it_is_offered() -> None:
+    text = prompt.burst([(NOON, 'stock {"item": "rye"}'), (NOON, 'stock {"item": }')])
+    assert bakery.calls(text, ("stock",)) == [("stock", {"item": "rye"}), ("stock", {})]
+    assert bakery.calls(text, OFFERED) == []
+    assert bakery.reply(text, ["3", "It failed."]) == "The tool says: 3\nThe tool says: It failed."
+
+
 def test_the_tool_is_described_as_it_is() -> None:
     assert shop.ORDER_STATUS["python"] == f"{order_status.__module__}:{order_status.__name__}"
 
