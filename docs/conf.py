@@ -15,6 +15,7 @@ extensions = ["myst_parser"]
 myst_heading_anchors = 4
 nitpicky = True
 html_copy_source = False
+html_show_copyright = False
 html_show_sphinx = False
 # Texts as they are written: -- is an option, no dash.
 smartquotes = False
