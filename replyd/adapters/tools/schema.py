@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import jsonschema
+from jsonschema.exceptions import best_match
 from jsonschema.protocols import Validator
 from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
@@ -34,6 +35,9 @@ _DIALECTS: Mapping[str, type[Validator]] = {
 }
 # Without a registry the validator would fetch what a reference names.
 _NOTHING_ELSE: Registry[Any] = Registry()
+# A pattern must be one. jsonschema knows more formats where more packages are installed, and a
+# schema must not be valid on one machine and wrong on another.
+_FORMATS = jsonschema.FormatChecker(formats=("regex",))
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
@@ -92,14 +96,15 @@ def _validator(parameters: Mapping[str, Any]) -> Validator:
 
 
 def _check_valid(schema: Any, dialect: type[Validator]) -> None:
+    checked = dialect(dialect.META_SCHEMA, format_checker=_FORMATS)
     try:
-        dialect.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        where, message = _path(error.absolute_path), error.message
+        error = best_match(checked.iter_errors(schema))
     except RecursionError:
         where, message = "", "it is nested too deep"
     else:
-        return
+        if error is None:
+            return
+        where, message = _path(error.absolute_path), error.message
     at = f" at {where}" if where else ""
     raise ValueError(f"the schema is not valid{at}: {_shortened(message)}")
 
