@@ -54,6 +54,10 @@ class Permanent(DependencyError):
     """Repeating cannot help. `reason` is one that an operator can act on."""
 
 
+class NotAllowed(Permanent):
+    """The credentials may not do it, until whoever runs replyd allows it: `reason` says how."""
+
+
 class Ambiguous(DependencyError):
     """The other side may have done it. Never repeat; reconcile."""
 

@@ -1,7 +1,7 @@
 """A queue's dead-letter queue on SQS, for operators: look, move back, empty."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,10 +26,21 @@ class DeadLetters:
 
     async def of(self, source: str) -> DeadQueue | None:
         """The one that the redrive policy of the queue names."""
-        policy = json.loads((await self._attributes(source)).get("RedrivePolicy") or "{}")
-        arn = str(policy.get("deadLetterTargetArn", ""))
+        arn = dead_letter_arn(await self._attributes(source))
         if not arn:
             return None
+        url = await self.url_of(arn)
+        counts = await self._attributes(url)
+        return DeadQueue(
+            source,
+            url,
+            _name(arn),
+            visible=int(counts.get("ApproximateNumberOfMessages", 0)),
+            in_flight=int(counts.get("ApproximateNumberOfMessagesNotVisible", 0)),
+        )
+
+    async def url_of(self, arn: str) -> str:
+        """Of the queue with this ARN; DependencyDown, which names it, where it does not exist."""
         # arn:aws:sqs:<region>:<account>:<name>
         *_, account, name = arn.split(":")
         where = {"QueueName": name, "QueueOwnerAWSAccountId": account}
@@ -40,15 +51,7 @@ class DeadLetters:
                 raise
             reason = f"the dead-letter queue {name} does not exist: make it, or mend the policy"
             raise DependencyDown("sqs", reason, code=error.code) from error
-        url = str(answer["QueueUrl"])
-        counts = await self._attributes(url)
-        return DeadQueue(
-            source,
-            url,
-            name,
-            visible=int(counts.get("ApproximateNumberOfMessages", 0)),
-            in_flight=int(counts.get("ApproximateNumberOfMessagesNotVisible", 0)),
-        )
+        return str(answer["QueueUrl"])
 
     async def _attributes(self, url: str) -> dict[str, str]:
         answer = await aws.call(
@@ -100,6 +103,16 @@ class DeadLetters:
                 raise
             reason = "the queue was purged within the last 60 s: wait that long"
             raise Permanent("sqs", reason, code=error.code) from error
+
+
+def dead_letter_arn(attributes: Mapping[str, str]) -> str:
+    """Of the dead-letter queue that a queue's redrive policy names; empty without one."""
+    policy = json.loads(attributes.get("RedrivePolicy") or "{}")
+    return str(policy.get("deadLetterTargetArn", ""))
+
+
+def _name(arn: str) -> str:
+    return arn.rpartition(":")[2]
 
 
 def _message(raw: dict[str, Any]) -> DeadMessage:

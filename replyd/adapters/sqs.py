@@ -51,18 +51,10 @@ class SqsWakeups:
                 MaxNumberOfMessages=BATCH,
                 WaitTimeSeconds=self._wait,
                 VisibilityTimeout=self._visibility,
-                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             ),
         )
-        return [
-            Received(
-                m["MessageId"],
-                m["ReceiptHandle"],
-                m["Body"],
-                int(m.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
-            )
-            for m in answer.get("Messages", [])
-        ]
+        return [_received(m) for m in answer.get("Messages", [])]
 
     async def probe(self) -> None:
         """A cheap request that raises when the queue cannot be used."""
@@ -119,6 +111,17 @@ class SqsHandoffs:
             raise Temporary(
                 "sqs", f"did not take {len(failed)} of {len(bodies)} messages", code=code
             )
+
+
+def _received(raw: dict[str, Any]) -> Received:
+    system = raw.get("Attributes", {})
+    return Received(
+        raw["MessageId"],
+        raw["ReceiptHandle"],
+        raw["Body"],
+        receives=int(system.get("ApproximateReceiveCount", 1)),
+        sent_at=int(system.get("SentTimestamp", 0)),
+    )
 
 
 def _batches(bodies: Sequence[str]) -> list[list[str]]:

@@ -1,6 +1,6 @@
 """Reading the whole table, for operators: what no key or index can find."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from functools import partial
 from typing import Any
 
@@ -9,14 +9,21 @@ from replyd.adapters.attribute_values import deserialize
 from replyd.adapters.dynamodb import TableLayout
 from replyd.domain.history import archive_name
 from replyd.domain.messages import ConversationKey
+from replyd.errors import DependencyDown, NotAllowed
 from replyd.ports import Page, TableSize
 
 Item = dict[str, Any]
 
+_DENIED = {"AccessDenied", "AccessDeniedException"}
+_ALLOW = (
+    "the credentials may not read the whole table: allow them dynamodb:Scan on it, which the "
+    "CloudFormation template does for the instances with OperatorApi=true"
+)
+
 
 class TableScan:
     """Implements `ports.WholeTable`; `client` is an aiobotocore DynamoDB client. Pages are of up to
-    1 MB."""
+    1 MB. Raises NotAllowed where the credentials may not read the table."""
 
     def __init__(self, client: Any, layout: TableLayout) -> None:
         self._client = client
@@ -60,7 +67,7 @@ class TableScan:
             **arguments,
         }
         while True:
-            answer = await aws.call("dynamodb", partial(operation, **request))
+            answer = await _allowed(aws.call("dynamodb", partial(operation, **request)))
             capacity = answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0)
             plain = [{n: deserialize(v) for n, v in i.items()} for i in answer["Items"]]
             yield Page(tuple((self._key_of(item), item) for item in plain), float(capacity))
@@ -71,3 +78,12 @@ class TableScan:
     def _key_of(self, item: Item) -> ConversationKey:
         sort = str(item[self._layout.sort_key]) if self._layout.sort_key else ""
         return ConversationKey(str(item[self._layout.partition_key]), sort)
+
+
+async def _allowed(answer: Awaitable[Item]) -> Item:
+    try:
+        return await answer
+    except DependencyDown as error:
+        if error.code not in _DENIED:
+            raise
+        raise NotAllowed("dynamodb", _ALLOW, code=error.code) from error

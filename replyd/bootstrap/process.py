@@ -5,10 +5,12 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Any
 
 from replyd import __version__
 from replyd.adapters import aws
 from replyd.adapters.dynamodb import DynamoStore
+from replyd.adapters.queue_depths import SqsDepths
 from replyd.adapters.sqs import SqsHandoffs, SqsWakeups
 from replyd.adapters.system import SystemClock, SystemIds
 from replyd.bootstrap.ai import ai_parts
@@ -26,6 +28,8 @@ from replyd.errors import ConfigError
 from replyd.ports import Telemetry
 from replyd.runtime.health import Health
 from replyd.runtime.ops_server import OpsServer
+from replyd.runtime.progress import Progress
+from replyd.runtime.queue_depths import QueueDepths
 from replyd.runtime.supervisor import Supervisor
 from replyd.runtime.systemd import ServiceManager
 from replyd.runtime.webhook_server import WebhookServer
@@ -121,6 +125,7 @@ async def supervisor(
             requests_in_flight=lambda: webhooks.inflight,
             turns_in_flight=lambda: wired.buffer.running,
             conversations_held=lambda: wired.buffer.held,
+            waiting_seconds=lambda: wired.buffer.waiting_seconds,
         )
         yield Supervisor(
             webhooks=webhooks,
@@ -139,6 +144,24 @@ async def supervisor(
             manager=manager,
             takes_webhooks=role != "worker",
             catch_up=wired.catch_up,
+            depths=_depths(settings, sqs, telemetry, wired.progress),
             drain_seconds=settings.server.drain_seconds,
             watchdog_seconds=settings.watchdog_seconds,
         )
+
+
+def _depths(
+    settings: Settings, sqs: Any, telemetry: Telemetry, progress: Progress
+) -> QueueDepths | None:
+    queues = settings.queues
+    if not queues.depth_seconds:
+        return None
+    return QueueDepths(
+        queues={
+            "replies": SqsDepths(sqs, queues.replies_url),
+            "handoff": SqsDepths(sqs, queues.handoff_url),
+        },
+        interval_seconds=queues.depth_seconds,
+        telemetry=telemetry,
+        progress=progress,
+    )

@@ -134,6 +134,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
         max_held=settings.turn.max_held,
         visibility_seconds=settings.visibility_seconds,
         heartbeat_seconds=settings.heartbeat_seconds,
+        quiet_seconds=settings.window.quiet_seconds,
     )
     role = settings.server.role
     local: LocalBuffer = NoBuffer() if role == "webhook" else buffer
@@ -177,6 +178,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
             codec=codec,
             channel=parts.channel,
             accept=accept,
+            clock=parts.clock,
             ids=parts.ids,
             telemetry=telemetry,
             progress=progress,

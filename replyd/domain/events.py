@@ -46,7 +46,8 @@ class RequestRefused:
 
 @dataclass(frozen=True, slots=True)
 class TurnClaimed:
-    """A worker has the lease. `window_wait_ms`: since the first message of the burst."""
+    """A worker has the lease. `window_wait_ms`: since the first message of the burst; `late_ms`:
+    since its window closed."""
 
     key: ConversationKey
     conversation_id: str
@@ -54,6 +55,7 @@ class TurnClaimed:
     attempt: int
     window_wait_ms: int
     at: int
+    late_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +247,28 @@ class PoisonReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageAdopted:
+    """A message that another webhook handler had queued was accepted here. `waited_ms`: since it
+    came to the queue, a delay that its sender asked for included."""
+
+    message_id: str
+    waited_ms: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueMeasured:
+    """How many messages a queue has, by SQS's estimate. `queue`: replies, handoff, and each with
+    `_dlq`. `known` false: it could not be read, or there is no such queue."""
+
+    queue: str
+    visible: int = 0
+    in_flight: int = 0
+    delayed: int = 0
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class CaughtUp:
     """A round of CATCH-UP through the list of an account has ended. Of `listed` messages so many
     were staged for the AI, staged for people because they are `too_old`, `known`, or `failed`; the
@@ -291,5 +315,7 @@ Event = (
     | DependencyFailed
     | PoisonReceived
     | NoticeSent
+    | MessageAdopted
+    | QueueMeasured
     | CaughtUp
 )

@@ -83,7 +83,9 @@ class AnswerConversation:
         return await bench.store.apply(key, step), now
 
     def _claimed(self, conversation: Conversation, lease: Lease, now: int) -> Turn:
-        waited = now - conversation.pending[0].received_at if conversation.pending else 0
+        first = conversation.pending[0].received_at if conversation.pending else now
+        waited = now - first
+        closed = turn.window_closes_at(conversation, self._bench.window) or first
         account = Account(claimed_at=now, window_wait_ms=max(0, waited))
         self._bench.telemetry.emit(
             TurnClaimed(
@@ -93,6 +95,7 @@ class AnswerConversation:
                 attempt=conversation.attempts,
                 window_wait_ms=account.window_wait_ms,
                 at=now,
+                late_ms=max(0, now - closed),
             )
         )
         return Turn(self._bench, lease, conversation, account)

@@ -22,7 +22,7 @@ from replyd.ports.operators import (
     WholeTable,
 )
 from replyd.ports.process import Clock, Ids, LocalBuffer, Telemetry
-from replyd.ports.queues import HandoffQueue, Received, WakeupQueue
+from replyd.ports.queues import Depth, HandoffQueue, Received, WakeupQueue, WatchedQueue
 from replyd.ports.secrets import Secrets
 from replyd.ports.tools import Toolbox, ToolContext
 
@@ -33,6 +33,7 @@ __all__ = [
     "DeadLetterQueues",
     "DeadMessage",
     "DeadQueue",
+    "Depth",
     "File",
     "Finish",
     "HandoffQueue",
@@ -54,5 +55,6 @@ __all__ = [
     "Toolbox",
     "Transcriber",
     "WakeupQueue",
+    "WatchedQueue",
     "WholeTable",
 ]

@@ -7,12 +7,23 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A queue message in our hands until its visibility timeout ends."""
+    """A queue message in our hands until its visibility timeout ends. `sent_at`: when it came to
+    the queue, by the queue's clock, epoch ms; 0 where that is not known."""
 
     message_id: str
     receipt: str
     body: str
     receives: int = 1
+    sent_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many messages a queue has. Estimates: SQS's are right within a minute, as a rule."""
+
+    visible: int = 0
+    in_flight: int = 0
+    delayed: int = 0
 
 
 class WakeupQueue(Protocol):
@@ -32,6 +43,16 @@ class WakeupQueue(Protocol):
 
     async def hide(self, messages: Sequence[Received], seconds: int) -> None:
         """Stay, or become (0), invisible or visible. Up to ten at a time; failures come again."""
+        ...
+
+
+class WatchedQueue(Protocol):
+    """A queue that is looked at. Every method raises Temporary, DependencyDown or Permanent."""
+
+    async def depth(self) -> Depth: ...
+
+    async def dead_letters(self) -> Depth | None:
+        """Those of its dead-letter queue; None where it has no redrive policy."""
         ...
 
 

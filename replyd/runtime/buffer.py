@@ -32,7 +32,8 @@ _HINT_KEPT_MS = 60_000
 
 class Buffer:
     """Implements `ports.LocalBuffer`. `max_held`: conversations at once; `concurrency`: turns,
-    `per_tenant` of them for the customers of one business, None for as many as there are."""
+    `per_tenant` of them for the customers of one business, None for as many as there are.
+    `quiet_seconds`: the longest delay that a message's own wake-up is sent with."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Buffer:
         visibility_seconds: int,
         heartbeat_seconds: float,
         per_tenant: int | None = None,
+        quiet_seconds: float = 0,
     ) -> None:
         self._answer = answer
         self._wakeups = wakeups
@@ -59,6 +61,7 @@ class Buffer:
         self._max_held = max_held
         self._visibility = visibility_seconds
         self._heartbeat = heartbeat_seconds
+        self._quiet_ms = round(quiet_seconds * 1000)
         self._entries: dict[ConversationKey, Entry] = {}
         self._hints: dict[ConversationKey, int] = {}
         self._to_delete: list[Received] = []
@@ -78,6 +81,13 @@ class Buffer:
         """Turns under way."""
         return sum(e.running for e in self._entries.values())
 
+    @property
+    def waiting_seconds(self) -> float:
+        """For how long the customer who waits longest among those held here has done so since the
+        window closed; turns under way count, until they end."""
+        now = self._clock.now()
+        return max([0, *(now - e.late_from for e in self._entries.values())]) / 1000
+
     async def has_room(self) -> None:
         """Returns when a further conversation may be held."""
         await self._room.wait()
@@ -89,6 +99,9 @@ class Buffer:
         entry = self._entries.get(wakeup.key)
         if entry is None:
             entry = self._open(wakeup.key, wakeup.seq)
+            if received.sent_at:
+                # A delay by no more than the quiet time is over.
+                entry.late_from = min(entry.late_from, received.sent_at + self._quiet_ms)
         elif entry.held is not None and entry.held.message_id == received.message_id:
             # The same message received again: only its newest receipt can delete it.
             pass
@@ -122,12 +135,15 @@ class Buffer:
 
     def _reschedule(self, entry: Entry) -> None:
         """A wake-up's arrival means that its window has closed, unless we know of a newer one."""
+        hint = self._hints.get(entry.key, 0)
+        entry.postpone(hint)
         if not entry.failures:
-            entry.due = max(self._clock.now(), self._hints.get(entry.key, 0))
+            entry.due = max(self._clock.now(), hint)
         entry.changed.set()
 
     def _open(self, key: ConversationKey, seq: int) -> Entry:
-        entry = self._entries[key] = Entry(key, self._clock.now(), seq)
+        now = self._clock.now()
+        entry = self._entries[key] = Entry(key, now, seq, late_from=now)
         entry.task = asyncio.create_task(self._attend(entry), name="conversation")
         self._idle.clear()
         if len(self._entries) >= self._max_held:
@@ -180,9 +196,11 @@ class Buffer:
                 await self._flush()
                 # The hint of a newer message, if any, came during the turn.
                 entry.due = max(self._clock.now(), self._hints.get(entry.key, 0))
+                entry.late_from = entry.due
                 return entry.held is None and entry.seq <= seq
             case LookAgain(at):
                 entry.due = at
+                entry.postpone(at)
             case Retry(delay_ms):
                 entry.failures += 1
                 pause = turn.pause_ms(entry.failures, self._ids.jitter())

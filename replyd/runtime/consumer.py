@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from replyd.domain import turn
-from replyd.domain.events import DependencyFailed, PoisonReceived
+from replyd.domain.events import DependencyFailed, MessageAdopted, PoisonReceived
 from replyd.domain.messages import InboundMessage
 from replyd.domain.wakeup import BodyCodec, Foreign
 from replyd.errors import DependencyError, PoisonMessage, ReplydError
-from replyd.ports import Channel, Ids, Received, Telemetry, WakeupQueue
+from replyd.ports import Channel, Clock, Ids, Received, Telemetry, WakeupQueue
 from replyd.runtime.buffer import Buffer
 from replyd.runtime.progress import REQUEST_SECONDS, Progress
 
@@ -30,6 +30,7 @@ class Consumer:
         codec: BodyCodec,
         channel: Channel,
         accept: Callable[[InboundMessage], Awaitable[None]],
+        clock: Clock,
         ids: Ids,
         telemetry: Telemetry,
         progress: Progress,
@@ -40,6 +41,7 @@ class Consumer:
         self._codec = codec
         self._channel = channel
         self._accept = accept
+        self._clock = clock
         self._ids = ids
         self._telemetry = telemetry
         self._progress = progress
@@ -107,6 +109,9 @@ class Consumer:
         except ValueError as error:
             raise PoisonMessage(str(error)) from error
         await self._accept(message)
+        now = self._clock.now()
+        waited = max(0, now - received.sent_at) if received.sent_at else 0
+        self._telemetry.emit(MessageAdopted(received.message_id, waited, now))
         await self._wakeups.delete([received])
 
     async def _give_back(self, messages: Sequence[Received]) -> None:

@@ -10,12 +10,14 @@ from replyd.ports import Clock, Received
 
 @dataclass(slots=True)
 class Entry:
-    """`due`: when to look at it, epoch ms; `held`: its newest wake-up, `held_since` on the clock
+    """`due`: when to look at it, epoch ms; `late_from`: when its customer's window closed, as far
+    as is known here, epoch ms; `held`: its newest wake-up, `held_since` on the clock
     that never stands still. `business`: whose customer it is, where a wake-up told."""
 
     key: ConversationKey
     due: int
     seq: int
+    late_from: int
     business: str = ""
     held: Received | None = None
     held_seq: int = 0
@@ -25,6 +27,10 @@ class Entry:
     task: asyncio.Task[None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     news: News = field(default_factory=News)
+
+    def postpone(self, at: int) -> None:
+        """The window closes at `at`, no sooner."""
+        self.late_from = max(self.late_from, at)
 
     @property
     def tenant(self) -> str:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from replyd.domain import address
 from replyd.domain.messages import ConversationKey
-from replyd.errors import DependencyError
+from replyd.errors import DependencyError, NotAllowed
 from replyd.flows import show
 from replyd.flows.desk import Desk
 from replyd.flows.person import People
@@ -124,6 +124,10 @@ class OperatorApi:
             )
         except BadCursorError:
             raise bad("cursor is what an earlier answer has as next_cursor") from None
+        except NotAllowed as error:
+            raise Problem(
+                HTTPStatus.NOT_IMPLEMENTED, "not_allowed", str(error), error.code
+            ) from None
         except DependencyError as error:
             raise unavailable(error) from None
         return web.json_response(

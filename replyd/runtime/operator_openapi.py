@@ -229,13 +229,14 @@ _WORDS: Final = {
     "415": "No JSON",
     "422": "Twilio refuses it for good (`not_sent`, with its code), or the key has sent another "
     "text (`key_used`)",
+    "501": "replyd may not read the whole table (`not_allowed`): `message` says what allows it",
     "503": "Not for now: ask again, with the same key",
 }
 _BODY_ERRORS: Final = ("400", "404", "408", "413", "415")
 
 
 def _list() -> dict[str, Any]:
-    operation = _operation("A page of conversations", "200", _ref("Page"), "400")
+    operation = _operation("A page of conversations", "200", _ref("Page"), "400", "501")
     operation["description"] = (
         "In no order, read from the table itself: a page costs up to 1,000 items, and may have "
         "fewer conversations than `limit`, even none, while `more` is true."

@@ -15,6 +15,7 @@ from replyd.runtime.consumer import Consumer
 from replyd.runtime.health import Health
 from replyd.runtime.ops_server import OpsServer
 from replyd.runtime.progress import Progress
+from replyd.runtime.queue_depths import QueueDepths
 from replyd.runtime.systemd import ServiceManager
 from replyd.runtime.webhook_server import WebhookServer
 
@@ -44,6 +45,7 @@ class Supervisor:
         watchdog_seconds: float,
         takes_webhooks: bool = True,
         catch_up: CatchUpService | None = None,
+        depths: QueueDepths | None = None,
     ) -> None:
         self.webhooks = webhooks
         self.ops = ops
@@ -53,7 +55,7 @@ class Supervisor:
         self._progress = progress
         self._manager = manager
         self._takes_webhooks = takes_webhooks
-        self._catch_up = catch_up
+        self._rounds = {"catch-up": catch_up, "queue depths": depths}
         self._services: list[asyncio.Task[None]] = []
         self._drain_seconds = drain_seconds
         self._watchdog_seconds = watchdog_seconds
@@ -86,14 +88,16 @@ class Supervisor:
                 watchdog = group.create_task(self._watchdog())
                 receipts = group.create_task(self._buffer.run(), name="buffer")
                 polls = [group.create_task(c.run(), name="consumer") for c in self._consumers]
-                rounds = []
-                if self._catch_up is not None:
-                    rounds.append(group.create_task(self._catch_up.run(), name="catch-up"))
+                rounds = [
+                    group.create_task(service.run(), name=name)
+                    for name, service in self._rounds.items()
+                    if service is not None
+                ]
                 self._services = [receipts, *polls, *rounds]
                 self._is_ready()
                 feeding = group.create_task(self._feed())
                 await self._stop.wait()
-                # Before the buffer drains: what it has staged by then is looked after.
+                # Before the buffer drains: what CATCH-UP has staged by then is looked after.
                 for task in rounds:
                     task.cancel()
                 await self._drain(polls)

@@ -27,6 +27,7 @@ from replyd.settings.kinds import (
 from replyd.settings.values import (
     as_bearer_token,
     as_origin,
+    as_pause,
     as_queue_url,
     as_region,
     as_table,
@@ -120,6 +121,10 @@ class Queues(BaseModel):
     receive in flight; a longer wait makes fewer requests on an idle queue."""
     receivers: Count = 1
     """Receives in flight at once."""
+    depth_seconds: Annotated[float, AfterValidator(as_pause)] = 60
+    """How often the depth of both queues and of their dead-letter queues is read, four requests
+    each time, for the metric `replyd_queue_messages`: at least 5, SQS's counts are no fresher; 0
+    reads none."""
 
 
 class Conversations(BaseModel):

@@ -15,6 +15,8 @@ ACCOUNT_SID = "{account_sid}"
 # https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html; an ARN has
 # colons too.
 _SECRET = re.compile(r"[A-Za-z0-9/_+=.@:-]{1,512}")
+# Seconds.
+_SHORTEST_PAUSE = 5
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}|arn:aws[a-z-]*:dynamodb:[a-z0-9-]+:\d+:table/[\w.-]+")
 
 
@@ -63,6 +65,13 @@ def as_origin(url: str) -> str:
             "host: use another name"
         )
     return url.rstrip("/")
+
+
+def as_pause(seconds: float) -> float:
+    """Between requests that many processes repeat for ever, or 0 for none."""
+    if seconds != 0 and seconds < _SHORTEST_PAUSE:
+        raise ValueError(f"must be 0 or at least {_SHORTEST_PAUSE}")
+    return seconds
 
 
 def as_queue_url(url: str) -> str:

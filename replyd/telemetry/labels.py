@@ -28,7 +28,7 @@ REASONS: Final = DEPENDENCIES | {
 OPERATIONS: Final = frozenset({
     "receive", "adopt", "claim", "renew", "turn", "model", "arm", "send", "list", "apology",
     "person", "commit", "delete", "hide", "roll_over", "report", "alias", "tool", "arm_tool",
-    "note_tool", "typing", "content", "catch_up", "state",
+    "note_tool", "typing", "content", "catch_up", "state", "depth",
 })  # fmt: skip
 TOOL_OUTCOMES: Final = frozenset({"done", "refused", "failed", "unknown", "repeated"})
 PERSON_ACTIONS: Final = frozenset({"reply", "handoff", "release"})
@@ -37,6 +37,7 @@ PERSON_OUTCOMES: Final = frozenset({
     "no_conversation", "busy", "opted_out", "no_business_number", "unknown_account", "key_used",
     "not_sent", "try_again", "window_closed",
 })  # fmt: skip
+QUEUES: Final = frozenset({"replies", "replies_dlq", "handoff", "handoff_dlq"})
 FILES: Final = frozenset({"audio", "image", "document", "contact"})
 FILE_OUTCOMES: Final = frozenset({"read", "failed", "late"})
 INTERRUPTIONS: Final = frozenset({"newer_messages", "silenced", "lease_lost"})

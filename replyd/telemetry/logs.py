@@ -20,6 +20,7 @@ from replyd.domain.events import (
     Event,
     FileRead,
     MessageAccepted,
+    MessageAdopted,
     MessageDropped,
     ModelAnswered,
     ModelAsked,
@@ -29,6 +30,7 @@ from replyd.domain.events import (
     PartSent,
     PersonActed,
     PoisonReceived,
+    QueueMeasured,
     RequestRefused,
     SendReconciled,
     ToolRan,
@@ -61,6 +63,8 @@ _LINES: Final[dict[type, tuple[str, int]]] = {
     PoisonReceived: ("poison_received", logging.ERROR),
     NoticeSent: ("notice_sent", logging.INFO),
     CaughtUp: ("caught_up", logging.DEBUG),
+    MessageAdopted: ("message_adopted", logging.DEBUG),
+    QueueMeasured: ("queue_measured", logging.DEBUG),
 }
 _TURN_LEVELS: Final = {
     "replied": logging.INFO,

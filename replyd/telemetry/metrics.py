@@ -17,6 +17,7 @@ from replyd.domain.events import (
     Event,
     FileRead,
     MessageAccepted,
+    MessageAdopted,
     MessageDropped,
     ModelAnswered,
     ModelInterrupted,
@@ -24,6 +25,7 @@ from replyd.domain.events import (
     PartSent,
     PersonActed,
     PoisonReceived,
+    QueueMeasured,
     RequestRefused,
     SendReconciled,
     ToolRan,
@@ -31,6 +33,7 @@ from replyd.domain.events import (
     TurnEnded,
 )
 from replyd.telemetry.delivery_times import DeliveryTimes
+from replyd.telemetry.gauges import Gauges
 from replyd.telemetry.labels import (
     DELIVERIES,
     DEPENDENCIES,
@@ -58,10 +61,16 @@ _SLOW = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
 class MetricsSink:
     """Implements `ports.Telemetry`: counts events in a registry of its own.
 
-    `tools`, `profiles`: the names that the settings give, as the events have them."""
+    `tools`, `profiles`: the names that the settings give, as the events have them. `elapsed`:
+    seconds on a clock that only goes forward."""
 
     def __init__(
-        self, version: str, *, tools: Collection[str] = (), profiles: Collection[str] = ()
+        self,
+        version: str,
+        *,
+        tools: Collection[str] = (),
+        profiles: Collection[str] = (),
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         self._tools, self._profiles = frozenset(tools), frozenset(profiles)
@@ -143,17 +152,8 @@ class MetricsSink:
         self._ack = self._histogram(
             "replyd_ack_seconds", "From a webhook's request to its answer.", _FAST
         )
-        self._requests = Gauge(
-            "replyd_requests_in_flight", "Webhook requests being served.", registry=self.registry
-        )
-        self._turns_now = Gauge(
-            "replyd_turns_in_flight", "Turns being worked on.", registry=self.registry
-        )
-        self._held = Gauge(
-            "replyd_conversations_held",
-            "Conversations whose wake-ups wait in this process.",
-            registry=self.registry,
-        )
+        self._gauges = Gauges(self.registry, elapsed)
+        self.watch = self._gauges.watch
         self._caught_up = self._counter(
             "replyd_caught_up_messages",
             "Messages in Twilio's list, by what CATCH-UP made of them.",
@@ -210,6 +210,8 @@ class MetricsSink:
                 ).inc()
             case ModelSwitched():
                 self._down.labels(_known(event.profile, self._profiles)).set(int(event.down))
+            case MessageAdopted() | QueueMeasured():
+                self._gauges.emit(event)
             case _:
                 self._emit_of_turn(event)
 
@@ -234,6 +236,7 @@ class MetricsSink:
         match event:
             case TurnClaimed():
                 self._window_wait.observe(event.window_wait_ms / 1000)
+                self._gauges.emit(event)
             case ModelAnswered():
                 self._model.observe(event.duration_ms / 1000)
                 self._tokens.labels("input").inc(event.input_tokens)
@@ -270,22 +273,6 @@ class MetricsSink:
     def sink_failed(self, _sink: str) -> None:
         """For `telemetry.Fanout`."""
         self._sink_failures.inc()
-
-    def watch(
-        self,
-        *,
-        requests_in_flight: Callable[[], int] | None = None,
-        turns_in_flight: Callable[[], int] | None = None,
-        conversations_held: Callable[[], int] | None = None,
-    ) -> None:
-        """Where the gauges read their values when they are asked for."""
-        for gauge, read in (
-            (self._requests, requests_in_flight),
-            (self._turns_now, turns_in_flight),
-            (self._held, conversations_held),
-        ):
-            if read is not None:
-                gauge.set_function(read)
 
     def render(self) -> tuple[bytes, str]:
         """The text of `/metrics` and its content type."""

@@ -30,6 +30,9 @@ async def test_a_delayed_message_comes_later(wakeups: WakeupQueue) -> None:
     await wakeups.delete([first])
     (second,) = await receive(wakeups)
     assert [first.body, second.body] == ["now", "late"]
+    # They were sent together, whatever the delay.
+    assert abs(second.sent_at - first.sent_at) < 500
+    assert first.sent_at > 1_600_000_000_000
     assert loop.time() - started >= 0.9
 
 
@@ -47,6 +50,7 @@ async def test_what_is_not_deleted_comes_again_and_is_counted(wakeups: WakeupQue
     (second,) = await receive(wakeups)
     assert second.message_id == first.message_id
     assert second.receives == 2
+    assert second.sent_at == first.sent_at
 
 
 async def test_hidden_messages_stay_away_and_shown_ones_come_at_once(

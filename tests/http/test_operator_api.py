@@ -11,23 +11,29 @@ from typing import Any
 import aiohttp
 import jsonschema
 import pytest
+from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from yarl import URL
 
 from replyd import bootstrap
+from replyd.adapters.dynamodb import TableLayout
 from replyd.adapters.memory.operations import MemoryTable
+from replyd.adapters.table_scan import TableScan
 from replyd.domain import record
 from replyd.domain.messages import ConversationKey
 from replyd.errors import Ambiguous, DependencyDown, Permanent, Temporary
 from replyd.flows.desk import Desk
+from replyd.ports import WholeTable
 from replyd.runtime import operator_openapi
 from replyd.runtime.health import Health
 from replyd.runtime.operator_api import OperatorApi
 from replyd.runtime.operator_requests import MAX_BODY_BYTES
 from replyd.runtime.ops_server import OpsServer
 from replyd.settings import Settings
+from tests.contract.conftest import client
+from tests.http.conftest import Log
 from tests.support.world import ACCOUNT, CUSTOMER, KEY, Worker, World, message
 
 TOKEN = "a-token-of-16-characters"
@@ -75,11 +81,11 @@ def check(method: str, path: str, status: int, found: Any) -> None:
     jsonschema.validate(found, {**schema, "components": DOCUMENT["components"]})
 
 
-def api(world: World, worker: Worker) -> OperatorApi:
+def api(world: World, worker: Worker, table: WholeTable | None = None) -> OperatorApi:
     window, policy = bootstrap.policies(world.settings)
     desk = Desk(
         store=world.store,
-        table=MemoryTable(world.store),
+        table=table or MemoryTable(world.store),
         now=world.clock.now,
         window=window,
         policy=policy,
@@ -89,7 +95,7 @@ def api(world: World, worker: Worker) -> OperatorApi:
 
 
 @asynccontextmanager
-async def working() -> AsyncIterator[Office]:
+async def working(table: WholeTable | None = None) -> AsyncIterator[Office]:
     world = World()
     world.converse()
     worker = world.worker()
@@ -98,7 +104,7 @@ async def working() -> AsyncIterator[Office]:
         render=lambda: (b"", ""),
         host="127.0.0.1",
         port=0,
-        operators=api(world, worker),
+        operators=api(world, worker, table),
     )
     await server.start()
     try:
@@ -323,6 +329,38 @@ async def test_no_browser_is_let_in(office: Office) -> None:
     async with office.session.options(f"{office.url}{ONE}/reply", headers=headers) as answer:
         assert answer.status == 401
         assert not [name for name in answer.headers if name.startswith("Access-Control")]
+
+
+async def test_a_list_that_is_not_allowed_says_what_allows_it(log: Log) -> None:
+    """DynamoDB refuses the Scan, as it does where the role has no such action."""
+
+    async def refuse(_request: web.BaseRequest) -> web.Response:
+        kind = "application/x-amz-json-1.0"
+        code = "com.amazon.coral.service#AccessDeniedException"
+        body = {"__type": code, "Message": f"User: arn:x is not authorized for {CUSTOMER}"}
+        return web.json_response(body, status=400, content_type=kind)
+
+    runner = web.ServerRunner(web.Server(refuse))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        async with (
+            client("dynamodb", f"http://{host}:{port}") as dynamodb,
+            working(TableScan(dynamodb, TableLayout("t"))) as office,
+        ):
+            status, found = await office.ask("GET", "/operator/conversations")
+            error = found["error"]
+            assert (status, error["code"]) == (501, "not_allowed")
+            assert error["vendor_code"] == "AccessDeniedException"
+            for word in ("dynamodb:Scan", "OperatorApi=true"):
+                assert word in error["message"]
+            assert CUSTOMER not in error["message"]
+            # The rest of it works.
+            assert (await office.ask("GET", ONE))[0] == 200
+        log.take()  # AWS's library is talkative at DEBUG.
+    finally:
+        await runner.cleanup()
 
 
 async def test_pages_of_the_list(office: Office) -> None:

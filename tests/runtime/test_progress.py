@@ -23,13 +23,14 @@ from replyd.adapters.memory import (
 )
 from replyd.bootstrap import Daemon, Parts, daemon
 from replyd.errors import ConfigError
-from replyd.ports import Received
+from replyd.ports import Depth, Received
 from replyd.runtime import systemd
 from replyd.runtime.consumer import ADOPT_SECONDS
 from replyd.runtime.health import Health
 from replyd.runtime.no_buffer import NoBuffer
 from replyd.runtime.ops_server import OpsServer
 from replyd.runtime.progress import REQUEST_SECONDS, Progress
+from replyd.runtime.queue_depths import READING_SECONDS, QueueDepths
 from replyd.runtime.supervisor import Supervisor
 from replyd.runtime.systemd import ServiceManager
 from replyd.runtime.webhook_server import WebhookServer
@@ -53,6 +54,10 @@ class HangingQueue(MemoryQueue):
     async def hide(self, messages: Sequence[Received], seconds: int) -> None:
         await self._hang("hide")
         await MemoryQueue.hide(self, messages, seconds)
+
+    async def depth(self) -> Depth:
+        await self._hang("depth")
+        return await MemoryQueue.depth(self)
 
     async def _hang(self, request: str) -> None:
         if request in self.hanging:
@@ -132,6 +137,12 @@ async def running(listener: Listener) -> AsyncIterator[Running]:
         health=health,
         progress=wired.progress,
         manager=ServiceManager(listener.address, watchdog_seconds=WATCHDOG_SECONDS),
+        depths=QueueDepths(
+            queues={"replies": queue},
+            interval_seconds=60,
+            telemetry=telemetry,
+            progress=wired.progress,
+        ),
         drain_seconds=10,
         watchdog_seconds=60,
     )
@@ -211,7 +222,19 @@ async def test_a_heartbeat_that_never_ends_stops_the_feeding(listener: Listener)
         await held
 
 
-@pytest.mark.parametrize("name", ["buffer", "consumer"])
+async def test_a_depth_that_never_comes_stops_the_feeding_and_no_drain(listener: Listener) -> None:
+    async with running(listener) as process:
+        process.queue.hanging.add("depth")
+        await asyncio.sleep(READING_SECONDS + 2 * WATCHDOG_SECONDS)
+        listener.heard()
+        await asyncio.sleep(WATCHDOG_SECONDS)
+        assert set(listener.heard()) == {"STATUS=stuck: queue depths"}
+        process.supervisor.stop()
+        async with asyncio.timeout(20):
+            await asyncio.wait([process.task])
+
+
+@pytest.mark.parametrize("name", ["buffer", "consumer", "queue depths"])
 async def test_a_service_that_is_gone_stops_the_feeding(listener: Listener, name: str) -> None:
     async with running(listener):
         _service(name).cancel()

@@ -14,6 +14,7 @@ from replyd.domain.events import (
     Event,
     FileRead,
     MessageAccepted,
+    MessageAdopted,
     MessageDropped,
     ModelAnswered,
     ModelInterrupted,
@@ -21,6 +22,7 @@ from replyd.domain.events import (
     PartSent,
     PersonActed,
     PoisonReceived,
+    QueueMeasured,
     RequestRefused,
     SendReconciled,
     ToolRan,
@@ -91,6 +93,9 @@ def _every_event() -> Iterator[Event]:
         yield SendReconciled(_KEY, "c-1", "t-1", 2, 1, outcome, 1)
     for action, outcome in product(labels.PERSON_ACTIONS, labels.PERSON_OUTCOMES):
         yield PersonActed(_KEY, "c-1", action, "Ann", outcome, 1)
+    yield MessageAdopted("m-1", 7000, 1)
+    for queue in labels.QUEUES:
+        yield QueueMeasured(queue, 1, 2, 3)
     yield CaughtUp("AC1", 4, 1, 1, 1, 1, 9000, 250, 9300)
     for status in labels.DELIVERIES:
         yield DeliveryReported("SM9", status, "", True, 1)

@@ -49,6 +49,10 @@ REPORTS = f"replyd_delivery_reports_total{{{TARGET},status="
 ACK = f"replyd_ack_seconds_bucket{{{TARGET},le="
 DOWN = f'replyd_model_down{{{TARGET},profile="sales"}}'
 CALLS = f'replyd_tool_calls_total{{{TARGET},tool="find_order",outcome='
+OLDEST = f"replyd_replies_oldest_seconds{{{TARGET}}}"
+DEPTH = f"replyd_queue_messages{{{TARGET},queue="
+BACKLOG = f'{DEPTH}"replies",state="visible"}}'
+UNREAD = f'replyd_dependency_errors_total{{{TARGET},dependency="sqs",operation="depth"}}'
 LATE = "_x29 1x30"  # a counter's first event, after half an hour
 
 CASES = [
@@ -71,6 +75,39 @@ CASES = [
         {ACCEPTED: "0+1x40", BUILD: "1x40", f'{TURNS}"replied",reason=""}}': "0+1x40"},
     ),
     Case("ReplydNoProgress", 40, {ACCEPTED: "5x40", BUILD: "1x40"}),
+    Case("ReplydCustomersWait", 8, {OLDEST: "0 130x20"}, JOB),
+    Case(
+        "ReplydCustomersWait",
+        8,
+        {OLDEST: "0x20", OLDEST.replace('"a"', '"b"'): "0 130x20"},
+        JOB,
+    ),
+    Case("ReplydCustomersWait", 8, {OLDEST: "0x3 500 500 0x20"}),
+    Case("ReplydCustomersWait", 8, {OLDEST: "110x20"}),
+    Case("ReplydBacklog", 30, {BACKLOG: "0x4 50+5x40"}, JOB),
+    Case("ReplydBacklog", 30, {BACKLOG: "40x40"}, JOB),
+    Case("ReplydBacklog", 30, {BACKLOG: "0 0+300x40", ACCEPTED: "0+300x40"}, JOB),
+    # Ten a second: what is visible is on its way.
+    Case("ReplydBacklog", 30, {BACKLOG: "40x40", ACCEPTED: "0+600x40"}),
+    # It drains, slowly.
+    Case("ReplydBacklog", 30, {BACKLOG: "0x4 500-5x40"}),
+    # It is busy, and keeps up.
+    Case(
+        "ReplydBacklog", 30, {BACKLOG: " ".join(["0 3 5 1"] * 8)}
+    ),
+    Case("ReplydBacklog", 30, {f'{DEPTH}"replies",state="in_flight"}}': "40x40"}),
+    Case("ReplydBacklog", 30, {f'{DEPTH}"handoff",state="visible"}}': "40x40"}),
+    Case(
+        "ReplydDeadLetters",
+        35,
+        {f'{DEPTH}"handoff_dlq",state="visible"}}': "0x30 1x20"},
+        JOB | {"queue": "handoff_dlq"},
+    ),
+    Case("ReplydDeadLetters", 35, {f'{DEPTH}"handoff",state="visible"}}': "9x50"}),
+    # An operator looks at them, or has moved them back.
+    Case("ReplydDeadLetters", 35, {f'{DEPTH}"replies_dlq",state="visible"}}': "3x29 0x20"}),
+    Case("ReplydQueuesUnread", 30, {UNREAD: "0+2x40"}, JOB),
+    Case("ReplydQueuesUnread", 30, {UNREAD: "0x20 3x20"}),
     Case(
         "ReplydTurnsParked",
         35,

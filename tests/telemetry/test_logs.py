@@ -20,6 +20,7 @@ from replyd.domain.events import (
     Event,
     FileRead,
     MessageAccepted,
+    MessageAdopted,
     MessageDropped,
     ModelAnswered,
     ModelAsked,
@@ -29,6 +30,7 @@ from replyd.domain.events import (
     PartSent,
     PersonActed,
     PoisonReceived,
+    QueueMeasured,
     RequestRefused,
     SendReconciled,
     ToolRan,
@@ -63,6 +65,8 @@ EVENTS: list[Event] = [
     PoisonReceived("m-1", "no JSON", 3),
     NoticeSent(NUMBER, True, "", 9000),
     CaughtUp("AC1", 7, 0, 7, 0, 0, 9000, 250, 9300),
+    MessageAdopted("m-1", 7000, 9400),
+    QueueMeasured("replies", 3, 1, 2),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from replyd.domain.events import (
     Event,
     FileRead,
     MessageAccepted,
+    MessageAdopted,
     MessageDropped,
     ModelAnswered,
     ModelInterrupted,
@@ -22,6 +24,7 @@ from replyd.domain.events import (
     PartSent,
     PersonActed,
     PoisonReceived,
+    QueueMeasured,
     RequestRefused,
     SendReconciled,
     ToolRan,
@@ -227,6 +230,41 @@ def test_what_a_round_of_catch_up_found_and_how_far_it_came() -> None:
     assert value(sink, "replyd_catch_up_age_seconds") == pytest.approx(600, abs=60)
 
 
+def test_the_depth_of_a_queue_is_told_as_long_as_it_is_known() -> None:
+    sink = MetricsSink("1.2.3")
+    assert value(sink, "replyd_queue_messages", queue="replies", state="visible") is None
+    sink.emit(QueueMeasured("replies", visible=7, in_flight=2, delayed=3))
+    sink.emit(QueueMeasured("handoff_dlq", visible=1))
+    for state, count in {"visible": 7, "in_flight": 2, "delayed": 3}.items():
+        assert value(sink, "replyd_queue_messages", queue="replies", state=state) == count
+    for _ in range(2):
+        sink.emit(QueueMeasured("replies", known=False))
+    for state in ("visible", "in_flight", "delayed"):
+        assert value(sink, "replyd_queue_messages", queue="replies", state=state) is None
+    assert value(sink, "replyd_queue_messages", queue="handoff_dlq", state="visible") == 1
+
+
+def test_the_longest_wait_is_of_now_or_of_the_last_minute() -> None:
+    seconds, now = [0.0], [0.0]
+    sink = MetricsSink("1.2.3", elapsed=lambda: seconds[0])
+    oldest = partial(value, sink, "replyd_replies_oldest_seconds")
+    assert oldest() == 0
+    sink.watch(waiting_seconds=lambda: now[0])
+    now[0] = 12.5
+    assert oldest() == 12.5
+    now[0] = 0
+    for at, late_ms, expected in ((0, 40_000, 40), (20, 90_000, 90), (40, 30_000, 90)):
+        seconds[0] = at
+        sink.emit(TurnClaimed(KEY, "c-1", ("SM1",), 1, 99_000, 1, late_ms=late_ms))
+        assert oldest() == expected
+    seconds[0] = 81
+    assert oldest() == 30
+    sink.emit(MessageAdopted("m-1", 50_000, 1))
+    assert oldest() == 50
+    seconds[0] = 141.5
+    assert oldest() == 0
+
+
 def test_labels_are_bounded_and_hold_nothing_a_stranger_chose() -> None:
     sink = MetricsSink("1.2.3", tools=["find_order"], profiles=["default"])
     for i in range(50):
@@ -241,6 +279,7 @@ def test_labels_are_bounded_and_hold_nothing_a_stranger_chose() -> None:
             FileRead(odd, odd, 700, odd),
             ModelSwitched(odd, True, odd),
             PersonActed(KEY, "c-1", odd, odd, odd, 1),
+            QueueMeasured(odd, 1),
         ):
             sink.emit(event)
     assert NUMBER not in sink.render()[0].decode()
@@ -255,6 +294,7 @@ def test_labels_are_bounded_and_hold_nothing_a_stranger_chose() -> None:
     assert value(sink, "replyd_tool_calls_total", tool="other", outcome="other") == 50
     assert value(sink, "replyd_files_read_total", kind="other", outcome="other") == 50
     assert value(sink, "replyd_model_down", profile="other") == 1
+    assert value(sink, "replyd_queue_messages", queue="other", state="visible") == 1
 
 
 def test_gauges_are_read_when_they_are_asked_for() -> None:
@@ -323,6 +363,8 @@ def test_names_are_what_dashboards_know() -> None:
         "replyd_build_info",
         "replyd_caught_up_messages",
         "replyd_catch_up_age_seconds",
+        "replyd_queue_messages",
+        "replyd_replies_oldest_seconds",
     }
 
 

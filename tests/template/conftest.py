@@ -27,12 +27,14 @@ def moto() -> Iterator[str]:
 @pytest.fixture(scope="package")
 def stacks(moto: str) -> dict[str, Stack]:
     """By name, which is the prefix too: `made` has a table of its own, `named` uses the table
-    `crm` and its index, and secrets, `foreign` one of another account by its ARN."""
+    `crm` and its index, and secrets, `foreign` one of another account by its ARN. All may
+    list conversations."""
 
     async def deployed() -> dict[str, Stack]:
-        index = {"LookupIndex": "by_phone"}
+        listing = {"OperatorApi": "true"}
+        index = {"LookupIndex": "by_phone", **listing}
         return {
-            "made": await deploy(moto, "made"),
+            "made": await deploy(moto, "made", **listing),
             "named": await deploy(
                 moto, "named", ExistingTable="crm", SecretArns=",".join(SECRETS), **index
             ),

@@ -12,14 +12,14 @@ from replyd.ports import DeadLetterQueues, WholeTable
 from replyd.provision.checks import Inspector
 from replyd.provision.create import Provisioner
 from tests.contract.conftest import client
-from tests.support.stack import Stack, resources
+from tests.support.stack import Stack, resources, template
 from tests.template import calls
 from tests.template.conftest import FOREIGN_TABLE, SECRETS
 
 Grant = tuple[str, str]
 
 ACCOUNT = "us-east-1:123456789012"
-POLICIES = ("Serve", "Check", "Operate", "Init")
+POLICIES = ("Serve", "List", "Check", "Operate", "Init")
 QUEUES = ("replies", "replies-dlq", "handoff", "handoff-dlq")
 INDEX = "/index/by_phone"
 DOCS = Path(__file__).parents[2] / "docs" / "aws.md"
@@ -66,8 +66,14 @@ def needed(
             case "Serve":
                 yield from allow(calls.actions(asks["SqsWakeups"]), replies)
                 yield from allow(calls.actions(asks["SqsHandoffs"]), handoff)
+                looking = calls.actions(asks["SqsDepths"])
+                yield from allow(looking, *queues.values())
+                finding = calls.actions(asks["DeadLetters"], {"url_of"})
+                yield from allow(finding, dead_replies, dead_handoff)
                 yield from conversations(set())
                 yield from allow(calls.actions(asks["SecretsManager"]), *secrets)
+            case "List":
+                yield from allow(calls.actions(asks["TableScan"], {"pages"}), table)
             case "Check":
                 yield from allow(calls.actions(making, of(Inspector)), replies, handoff)
                 yield from allow(calls.actions(making, of(Inspector)), table)
@@ -148,11 +154,19 @@ async def test_what_the_code_asks_is_allowed_and_no_more(
 def test_instances_may_serve_and_check() -> None:
     """From the template itself: moto attaches nothing."""
     (role,) = resources("AWS::IAM::Role").values()
-    policies = [{"Ref": "ServePolicy"}, {"Ref": "CheckPolicy"}]
-    assert role["Properties"]["ManagedPolicyArns"] == {
-        "Fn::If": ["HasSecrets", [*policies, {"Ref": "SecretsPolicy"}], policies]
-    }
+    nothing = {"Ref": "AWS::NoValue"}
+    assert role["Properties"]["ManagedPolicyArns"] == [
+        {"Ref": "ServePolicy"},
+        {"Ref": "CheckPolicy"},
+        {"Fn::If": ["HasSecrets", {"Ref": "SecretsPolicy"}, nothing]},
+        {"Fn::If": ["HasOperatorApi", {"Ref": "ListPolicy"}, nothing]},
+    ]
     assert "Policies" not in role["Properties"]
+    # Nobody may list who has not asked for it.
+    assert template()["Parameters"]["OperatorApi"]["Default"] == "false"
+    assert resources("AWS::IAM::ManagedPolicy")["ListPolicy"]["Condition"] == "HasOperatorApi"
+    said = template()["Conditions"]["HasOperatorApi"]
+    assert said == {"Fn::Equals": [{"Ref": "OperatorApi"}, "true"]}
     (trust,) = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "ec2.amazonaws.com"}
     (profile,) = resources("AWS::IAM::InstanceProfile").values()
@@ -162,7 +176,7 @@ def test_instances_may_serve_and_check() -> None:
 def test_nobody_else_asks_aws() -> None:
     """A new caller needs a place in `needed`."""
     known = {
-        *("DynamoStore", "SqsWakeups", "SqsHandoffs"),
+        *("DynamoStore", "SqsWakeups", "SqsHandoffs", "SqsDepths"),
         *("Provisioning", "DeadLetters", "TableScan", "SecretsManager"),
     }
     assert set(calls.callers()) == known
@@ -207,7 +221,7 @@ async def test_the_documented_permissions(moto: str, stacks: dict[str, Stack]) -
     documented = {
         (action, policy, place)
         for action, *cells, _why in re.findall(
-            r"^\| `(\w+:\w+)` \|" + r" ([^|]*) \|" * 5 + "$", DOCS.read_text(), re.MULTILINE
+            r"^\| `(\w+:\w+)` \|" + r" ([^|]*) \|" * 6 + "$", DOCS.read_text(), re.MULTILINE
         )
         for policy, cell in zip(POLICIES, cells, strict=True)
         for word in filter(None, cell.strip().split(", "))

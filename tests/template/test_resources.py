@@ -158,6 +158,12 @@ def test_alarms() -> None:
         ("ApproximateNumberOfMessagesVisible", "RepliesDeadLetterQueue"),
         ("ApproximateNumberOfMessagesVisible", "HandoffDeadLetterQueue"),
         ("ApproximateAgeOfOldestMessage", "RepliesQueue"),
+        ("ApproximateAgeOfOldestMessage", "HandoffQueue"),
+    }
+    thresholds = {name: a["Threshold"] for name, a in alarms.items() if a["Threshold"] != 0}
+    assert thresholds == {
+        "RepliesAgeAlarm": {"Ref": "RepliesAgeSeconds"},
+        "HandoffAgeAlarm": {"Ref": "HandoffAgeSeconds"},
     }
     queries = [
         a["Metrics"][0]["Expression"]["Fn::Sub"][0] for a in alarms.values() if "Metrics" in a
@@ -170,6 +176,12 @@ def test_alarms() -> None:
     for alarm in alarms.values():
         assert alarm["AlarmActions"] == alarm["OKActions"] == topic
         assert alarm["TreatMissingData"] == "notBreaching"
+
+
+def test_an_alarm_at_0_seconds_is_none() -> None:
+    alarm = template.resources("AWS::CloudWatch::Alarm")["HandoffAgeAlarm"]
+    said = template.template()["Conditions"][alarm["Condition"]]
+    assert said == {"Fn::Not": [{"Fn::Equals": [{"Ref": "HandoffAgeSeconds"}, 0]}]}
 
 
 def test_every_parameter_and_output_is_documented() -> None:

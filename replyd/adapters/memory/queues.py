@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from replyd.ports import Received
+from replyd.ports import Depth, Received
 
 
 @dataclass(slots=True)
@@ -13,17 +13,22 @@ class _Queued:
     message_id: str
     body: str
     visible_at: float
+    sent_at: int = 0
     receives: int = 0
     receipt: str = ""
 
 
 @dataclass(slots=True)
 class MemoryQueue:
-    """A standard queue on the loop's clock: delay, visibility, receipts, batches of ten."""
+    """A standard queue on the loop's clock: delay, visibility, receipts, batches of ten.
+
+    `max_receives`: None for a queue without a redrive policy. `epoch_ms`: the wall clock when the
+    loop's stood at 0."""
 
     visibility_seconds: float = 30
     wait_seconds: float = 5
-    max_receives: int = 10
+    max_receives: int | None = 10
+    epoch_ms: int = 1_700_000_000_000
     messages: dict[str, _Queued] = field(default_factory=dict)
     dead: list[str] = field(default_factory=list)
     sent: list[tuple[str, int]] = field(default_factory=list)
@@ -36,7 +41,9 @@ class MemoryQueue:
         self.sent.append((body, delay_seconds))
         message_id = f"m-{self._ids()}"
         now = asyncio.get_running_loop().time()
-        self.messages[message_id] = _Queued(message_id, body, now + delay_seconds)
+        self.messages[message_id] = _Queued(
+            message_id, body, now + delay_seconds, self.epoch_ms + round(now * 1000)
+        )
         self._changed.set()
 
     async def receive(self) -> Sequence[Received]:
@@ -61,14 +68,20 @@ class MemoryQueue:
         ready = [m for m in self.messages.values() if m.visible_at <= now]
         taken: list[Received] = []
         for message in ready:
-            if message.receives >= self.max_receives:
+            if self.max_receives is not None and message.receives >= self.max_receives:
                 self.dead.append(self.messages.pop(message.message_id).body)
                 continue
             message.receives += 1
             message.receipt = f"{message.message_id}/{message.receives}"
             message.visible_at = now + self.visibility_seconds
             taken.append(
-                Received(message.message_id, message.receipt, message.body, message.receives)
+                Received(
+                    message.message_id,
+                    message.receipt,
+                    message.body,
+                    message.receives,
+                    message.sent_at,
+                )
             )
             if len(taken) == 10:
                 break
@@ -90,6 +103,17 @@ class MemoryQueue:
             if held is not None and held.receipt == message.receipt:
                 held.visible_at = now + seconds
         self._changed.set()
+
+    async def depth(self) -> Depth:
+        await self._count("depth")
+        now = asyncio.get_running_loop().time()
+        visible = sum(m.visible_at <= now for m in self.messages.values())
+        delayed = sum(m.visible_at > now and not m.receives for m in self.messages.values())
+        return Depth(visible, len(self.messages) - visible - delayed, delayed)
+
+    async def dead_letters(self) -> Depth | None:
+        await self._count("dead_letters")
+        return None if self.max_receives is None else Depth(visible=len(self.dead))
 
     async def _count(self, operation: str) -> None:
         self.requests[operation] = self.requests.get(operation, 0) + 1
