@@ -22,13 +22,19 @@ from replyd.errors import ConfigError, ReplydError
 from replyd.flows.desk import Desk
 from replyd.operate import commands as operate
 from replyd.operate import twilio
-from replyd.operate.arguments import add_demo, add_settings, add_simulate
+from replyd.operate.arguments import (
+    add_check,
+    add_demo,
+    add_init,
+    add_settings,
+    add_simulate,
+)
 from replyd.operate.dlq import HANDOFF, REPLIES, Morgue
 from replyd.operate.healthcheck import is_alive
 from replyd.operate.people import Counter
 from replyd.runtime.systemd import ServiceManager
 from replyd.runtime.webhook_server import INBOUND_PATH
-from replyd.settings import Settings, load
+from replyd.settings import Settings, load, load_offline
 from replyd.telemetry import Fanout, logs
 from replyd.telemetry.logs import LogSink
 
@@ -84,31 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     add_demo(commands, _demo)
     add_simulate(commands, _simulate)
 
-    init = commands.add_parser(
-        "init",
-        help="create the table and the queues that are missing",
-        description="Creates the table, both queues and their dead-letter queues where they are "
-        "missing, changes nothing that exists, and prints the settings to use.",
-    )
-    init.add_argument("--prefix", default="replyd", help="of the names (default replyd)")
-    init.add_argument("--table", help="name of the table, instead of PREFIX-conversations")
-    add_settings(init)
-    init.set_defaults(run=_init)
-
-    check = commands.add_parser(
-        "check",
-        help="look whether everything needed is there",
-        description="Validates the settings, reaches every dependency, and says how to mend what "
-        "is wrong. Sends nothing and changes nothing.",
-    )
-    check.add_argument(
-        "--assistants",
-        action="store_true",
-        help="read up to 10,000 items of the table for assistants and profiles that the settings "
-        "do not know; without the flag only where they speak of assistants",
-    )
-    add_settings(check)
-    check.set_defaults(run=_check)
+    add_init(commands, _init)
+    add_check(commands, _check)
 
     healthcheck = commands.add_parser(
         "healthcheck",
@@ -204,12 +187,19 @@ def _init(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     try:
-        settings = _settings(arguments)
+        if arguments.offline:
+            found = load_offline(arguments.config, os.environ, dict(arguments.set))
+            tools = partial(toolbox, found.settings)
+            results = asyncio.run(provision.check_offline(found, open_tools=tools))
+        else:
+            settings = _settings(arguments)
+            results = asyncio.run(_checks(settings, assistants=arguments.assistants))
     except ConfigError as error:
         results = [provision.settings_result(error.problems)]
+    if arguments.json:
+        print(provision.as_json(results))
     else:
-        results = asyncio.run(_checks(settings, assistants=arguments.assistants))
-    _print(provision.render(results))
+        _print(provision.render(results))
     return provision.exit_code(results)
 
 

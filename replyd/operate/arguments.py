@@ -59,6 +59,43 @@ def add_simulate(commands: Commands, run: Run) -> None:
     simulate.set_defaults(run=run)
 
 
+def add_init(commands: Commands, run: Run) -> None:
+    init = commands.add_parser(
+        "init",
+        help="create the table and the queues that are missing",
+        description="Creates the table, both queues and their dead-letter queues where they are "
+        "missing, changes nothing that exists, and prints the settings to use.",
+    )
+    init.add_argument("--prefix", default="replyd", help="of the names (default replyd)")
+    init.add_argument("--table", help="name of the table, instead of PREFIX-conversations")
+    add_settings(init)
+    init.set_defaults(run=run)
+
+
+def add_check(commands: Commands, run: Run) -> None:
+    check = commands.add_parser(
+        "check",
+        help="look whether everything needed is there",
+        description="Validates the settings, reaches every dependency, and says how to mend what "
+        "is wrong. Sends nothing and changes nothing.",
+    )
+    how = check.add_mutually_exclusive_group()
+    how.add_argument(
+        "--offline",
+        action="store_true",
+        help="reach nobody: the settings and the tools' modules alone; secrets need not be there",
+    )
+    how.add_argument(
+        "--assistants",
+        action="store_true",
+        help="read up to 10,000 items of the table for assistants and profiles that the settings "
+        "do not know; without the flag only where they speak of assistants",
+    )
+    check.add_argument("--json", action="store_true", help="for scripts")
+    add_settings(check)
+    check.set_defaults(run=run)
+
+
 def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",

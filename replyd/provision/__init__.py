@@ -2,14 +2,17 @@
 
 from replyd.provision.checks import check
 from replyd.provision.create import Names, Outcome, Report, init, render_report
-from replyd.provision.results import CheckResult, exit_code, render, settings_result
+from replyd.provision.offline import check_offline
+from replyd.provision.results import CheckResult, as_json, exit_code, render, settings_result
 
 __all__ = [
     "CheckResult",
     "Names",
     "Outcome",
     "Report",
+    "as_json",
     "check",
+    "check_offline",
     "exit_code",
     "init",
     "render",

@@ -48,6 +48,15 @@ async def about_models(
     return [_model(ai, name, p, found[_question(p)]) for name, p in profiles.items()]
 
 
+def about_models_unasked(settings: Settings) -> Iterator[CheckResult]:
+    """A row for each profile, with what is known of its model without asking anybody."""
+    ai = settings.ai
+    for name in ("", *ai.names()):
+        profile = ai.profile(name)
+        ends = _ends(_model_of(ai, profile), f"{_at(name)}.model")
+        yield CheckResult(_title(name), True, f"{_who(profile)}: not asked", ends)
+
+
 def about_voice(settings: Settings) -> Iterator[CheckResult]:
     """Nothing unless there is advice: no voice note is at hand to try it with."""
     voice = settings.voice
@@ -90,13 +99,8 @@ def _question(profile: Profile) -> tuple[str, ...]:
 
 
 def _model(ai: Ai, name: str, profile: Profile, answer: Failure | None) -> CheckResult:
-    at = dotted("ai", "profiles", name) if name else "ai"
-    title = f"model (profile {name})" if name else "model"
-    who = [profile.backend, profile.model]
-    if profile.backend == "assistants":
-        given = (profile.model,) if "model" in profile.model_fields_set else ()
-        who = [profile.backend, profile.assistant_id, *given]
-    shown, ends = ", ".join(who), _ends(_model_of(ai, profile), f"{at}.model")
+    at, title, shown = _at(name), _title(name), _who(profile)
+    ends = _ends(_model_of(ai, profile), f"{at}.model")
     if answer is None:
         return CheckResult(title, True, f"{shown}: answers", ends)
     if answer.code != GONE:
@@ -110,6 +114,22 @@ def _model(ai: Ai, name: str, profile: Profile, answer: Failure | None) -> Check
         found = f"{shown}: {gone}; the Responses API answers, with {profile.model}"
         return CheckResult(title, True, found, "; ".join(filter(None, (mend, ends))))
     return CheckResult(title, False, f"{shown}: {gone}", mend)
+
+
+def _at(name: str) -> str:
+    return dotted("ai", "profiles", name) if name else "ai"
+
+
+def _title(name: str) -> str:
+    return f"model (profile {name})" if name else "model"
+
+
+def _who(profile: Profile) -> str:
+    who = [profile.backend, profile.model]
+    if profile.backend == "assistants":
+        given = (profile.model,) if "model" in profile.model_fields_set else ()
+        who = [profile.backend, profile.assistant_id, *given]
+    return ", ".join(who)
 
 
 def _mend(name: str, at: str, profile: Profile) -> str:

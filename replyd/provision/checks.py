@@ -85,7 +85,7 @@ async def check(
         about_webhooks(settings, numbers, timeout) if numbers is not None else _nothing(),
     )
     rows = (*there, *ai, *named, *vendors, *webhooks)
-    return [settings_result(), _public_url(settings), *rows]
+    return [settings_result(), public_url(settings), *rows]
 
 
 async def _ai(
@@ -140,7 +140,7 @@ async def _account(channel: CheckedChannel, account_sid: str) -> tuple[bool, str
     return True, "credentials are valid", ""
 
 
-def _public_url(settings: Settings) -> CheckResult:
+def public_url(settings: Settings) -> CheckResult:
     url = settings.server.public_url
     advice = ""
     if urlsplit(url).scheme != "https":

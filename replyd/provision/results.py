@@ -1,6 +1,7 @@
 """What a check has found, and how it is shown."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -66,9 +67,26 @@ def exit_code(results: Sequence[CheckResult]) -> int:
     return EXIT_DEPENDENCY if failed else EXIT_OK
 
 
+def as_json(results: Sequence[CheckResult]) -> str:
+    """For scripts."""
+    rows = [
+        {"check": r.name, "state": _state(r), "found": r.found, "mend": r.mend} for r in results
+    ]
+    return json.dumps({"exit_code": exit_code(results), "checks": rows}, indent=2)
+
+
+def _state(result: CheckResult) -> str:
+    if not result.ok:
+        return "failed"
+    return "advice" if result.mend else "ok"
+
+
+_MARKS = {"failed": ("✗", "red"), "advice": ("!", "yellow"), "ok": ("✓", "green")}
+
+
 def render(results: Sequence[CheckResult]) -> Table:
     table = Table("", "check", "found", "how to mend it", box=None, pad_edge=False)
     for result in results:
-        mark = ("✗", "red") if not result.ok else ("!", "yellow") if result.mend else ("✓", "green")
-        table.add_row(Text(*mark), result.name, Text(result.found), Text(result.mend))
+        mark = Text(*_MARKS[_state(result)])
+        table.add_row(mark, result.name, Text(result.found), Text(result.mend))
     return table

@@ -16,7 +16,7 @@ from replyd.settings.groups import (
     Window,
 )
 from replyd.settings.limits import Limits, Price
-from replyd.settings.loader import DEFAULT_PATH, load
+from replyd.settings.loader import DEFAULT_PATH, Unserved, load, load_offline
 from replyd.settings.media import Media, Moderation, Voice
 from replyd.settings.model import Settings
 from replyd.settings.sending import Sending
@@ -47,7 +47,9 @@ __all__ = [
     "Turn",
     "Twilio",
     "UnknownSender",
+    "Unserved",
     "Voice",
     "Window",
     "load",
+    "load_offline",
 ]

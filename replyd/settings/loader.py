@@ -4,7 +4,8 @@ No problem repeats a value: it could be a secret, or one that was put under the 
 """
 
 from collections.abc import Iterator, Mapping
-from functools import reduce
+from dataclasses import dataclass
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from replyd.errors import ConfigError
-from replyd.settings import schema
+from replyd.settings import references, schema
 from replyd.settings.agreement import disagreements
 from replyd.settings.ai import Ai, Profile
 from replyd.settings.model import Settings
@@ -51,16 +52,58 @@ def load(
     Raises ConfigError with one line for each problem, and, where nothing is wrong,
     the DependencyError for which a secret could not be looked up.
     """
+    sources = _taken(config_path, environ, overrides)
+    found = _looked_up(sources, look_up) if require_serving and look_up else {}
+    sources.resolve(partial(references.resolved, environ=environ, found=found))
+    return _settings(sources, require_serving=require_serving)
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """Settings that were read where they are not served. `referring`: names of those that refer to
+    secrets, with something else in their place; `lacking`: sentences about credentials that are
+    not there."""
+
+    settings: Settings
+    referring: tuple[str, ...]
+    lacking: tuple[str, ...]
+
+
+def load_offline(
+    config_path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, str] | None = None
+) -> Unserved:
+    """As `load` with what serving needs, but for secrets: references to them are not followed,
+    only their form is checked, and those that are not set are no problem. Asks nobody.
+
+    Raises ConfigError with one line for each problem."""
+    pair = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN")
+    if not all(environ.get(name, "").strip() for name in pair):
+        # One of them alone is a credential that is missing, too.
+        environ = {name: text for name, text in environ.items() if name not in pair}
+    sources = _taken(config_path, environ, overrides)
+    sources.resolve(references.form_checked)
+    settings = _settings(sources, require_serving=True, need_credentials=False)
+    return Unserved(settings, tuple(sources.referring), tuple(sources.lacking))
+
+
+def _taken(
+    config_path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, str] | None
+) -> Sources:
     sources = Sources(config_path or DEFAULT_PATH)
     sources.take_file(must_exist=config_path is not None)
     sources.take_environment(environ)
     sources.take_overrides(overrides or {})
-    sources.resolve(environ, _looked_up(sources, look_up) if require_serving and look_up else {})
+    return sources
+
+
+def _settings(
+    sources: Sources, *, require_serving: bool, need_credentials: bool = True
+) -> Settings:
     # A group with a wrong setting is built without it, so that what else is wrong shows too.
     built = {name: _section(sources, name, f) for name, f in Settings.model_fields.items()}
     draft = Settings.model_construct(None, **built)
     if require_serving:
-        _require(sources, draft)
+        _require(sources, draft, need_credentials=need_credentials)
     for disagreement in disagreements(draft):
         decisive = [_decisive(sources, key) for key in disagreement.keys]
         if not any(_is_spoilt(sources, key) for key in decisive):
@@ -144,7 +187,7 @@ def _is_own(sources: Sources, location: Location, detail: ErrorDetails) -> bool:
 # --- what serving needs ------------------------------------------------------------------------
 
 
-def _require(sources: Sources, draft: Settings) -> None:
+def _require(sources: Sources, draft: Settings, *, need_credentials: bool) -> None:
     webhook = draft.server.role == "webhook"
     for location, why in sources.unresolved.items():
         if not (webhook and location[0] in _OF_WORKERS):
@@ -154,26 +197,28 @@ def _require(sources: Sources, draft: Settings) -> None:
             continue
         if location == ("ai", "api_key"):
             if not webhook:
-                _require_keys(sources, draft.ai)
+                _require_keys(sources, draft.ai, may_lack=not need_credentials)
         elif location == ("twilio", "accounts") and draft.twilio.account_sids:
             continue
         elif dotted(*location) not in sources.failed and not _get(draft, location):
             variable = f"REPLYD_{'__'.join(location)}".upper()
-            sources.missing(location, _VARIABLES.get(location, variable))
+            may = location == ("twilio", "accounts") and not need_credentials
+            sources.missing(location, _VARIABLES.get(location, variable), may=may)
 
 
 def _get(settings: Settings, location: Location) -> Any:
     return reduce(getattr, location, cast("Any", settings))
 
 
-def _require_keys(sources: Sources, ai: Ai) -> None:
+def _require_keys(sources: Sources, ai: Ai, *, may_lack: bool) -> None:
     """A server of one's own often takes no key."""
     for name, profile in {"": ai, **ai.profiles}.items():
         at: Location = ("ai", "profiles", name) if name else ("ai",)
         inherits = bool(name) and _access(profile) == _access(ai)
         if any(_access(profile)) or inherits or _failed(sources, at):
             continue
-        sources.missing((*at, "api_key"), "" if name else _VARIABLES["ai", "api_key"])
+        variable = "" if name else _VARIABLES["ai", "api_key"]
+        sources.missing((*at, "api_key"), variable, may=may_lack)
 
 
 def _access(profile: Profile) -> tuple[str, str]:

@@ -23,8 +23,11 @@ LookUp: TypeAlias = Callable[[Collection[str], str], Found]
 
 # Far more than any key or token; a wrong path may lead to anything, /dev/zero included.
 MAX_BYTES = 64 * 1024
+# What a secret is taken for that is not looked up: long enough for any.
+STAND_IN = "a-secret-that-was-not-looked-up"
 
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"
+_CREDENTIAL = f"${_CREDENTIALS}/"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEPT = re.compile(r"(?P<name>[A-Za-z0-9/_+=.@:-]{1,2048})(?:#(?P<key>[!-~]{1,255}))?")
 _KINDS = ("env", "file", "secretsmanager")
@@ -61,6 +64,27 @@ def resolved(value: Any, environ: Mapping[str, str], found: Found) -> Any:
     return _secret(value, environ, found) if isinstance(value, str) else value
 
 
+def form_checked(value: Any) -> Any:
+    """The setting's value with STAND_IN for each reference: nothing is looked up.
+
+    Raises ValueError, with the end of a sentence, for a reference that could lead nowhere."""
+    if isinstance(value, Mapping):
+        return {key: form_checked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [form_checked(item) for item in value]
+    kind, target = _parts(value) if isinstance(value, str) else ("", "")
+    match kind:
+        case "env":
+            _variable(target)
+        case "file":
+            _path(target.removeprefix(f"${_CREDENTIALS}") if _in_credentials(target) else target)
+        case "secretsmanager":
+            _kept(target)
+        case _:
+            return value
+    return STAND_IN
+
+
 def _parts(text: str) -> tuple[str, str]:
     kind, colon, target = text.strip().partition(":")
     return (kind, target) if colon and kind in _KINDS else ("", "")
@@ -83,12 +107,7 @@ def _secret(text: str, environ: Mapping[str, str], found: Found) -> str:
 
 
 def _from_secrets_manager(target: str, found: Found) -> str:
-    match = _KEPT.fullmatch(target)
-    if match is None:
-        raise ValueError(
-            "secretsmanager: must be followed by the name or ARN of a secret, and for a secret in "
-            "JSON by # and a key"
-        )
+    match = _kept(target)
     name, key = match["name"], match["key"]
     text = found.get(name)
     if text is None:
@@ -104,6 +123,16 @@ def _from_secrets_manager(target: str, found: Found) -> str:
     return secret
 
 
+def _kept(target: str) -> re.Match[str]:
+    match = _KEPT.fullmatch(target)
+    if match is None:
+        raise ValueError(
+            "secretsmanager: must be followed by the name or ARN of a secret, and for a secret in "
+            "JSON by # and a key"
+        )
+    return match
+
+
 def _of_key(text: str, key: str) -> str:
     """Empty where there is no such text."""
     try:
@@ -115,31 +144,30 @@ def _of_key(text: str, key: str) -> str:
 
 
 def _from_variable(name: str, environ: Mapping[str, str]) -> str:
-    if _VARIABLE.fullmatch(name) is None:
-        raise ValueError("env: must be followed by the name of an environment variable")
-    if not (value := environ.get(name, "").strip()):
+    if not (value := environ.get(_variable(name), "").strip()):
         raise ValueError(f"it refers to the environment variable {name}, which is not set or empty")
     return value
 
 
+def _variable(name: str) -> str:
+    if _VARIABLE.fullmatch(name) is None:
+        raise ValueError("env: must be followed by the name of an environment variable")
+    return name
+
+
 def _from_file(target: str, environ: Mapping[str, str]) -> str:
-    variable = f"${_CREDENTIALS}/"
-    if target.startswith(variable):
+    if _in_credentials(target):
         if not (directory := environ.get(_CREDENTIALS, "")):
             raise ValueError(
                 f"it refers to {target}, and {_CREDENTIALS} is not set: systemd sets it where the "
                 "unit has LoadCredential="
             )
-        target = f"{directory}/{target.removeprefix(variable)}"
-    if not target.startswith("/"):
-        raise ValueError(f"file: must be followed by an absolute path, or by {variable} and a name")
+        target = f"{directory}/{target.removeprefix(_CREDENTIAL)}"
     try:
-        with Path(target).open("rb") as file:
+        with _path(target).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ValueError(f"{target} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise ValueError("file: must be followed by a path without NUL") from None
     if len(content) > MAX_BYTES:
         raise ValueError(f"{target} holds no secret: it has more than {MAX_BYTES} bytes")
     try:
@@ -149,3 +177,17 @@ def _from_file(target: str, environ: Mapping[str, str]) -> str:
     if not secret:
         raise ValueError(f"{target} is empty")
     return secret
+
+
+def _in_credentials(target: str) -> bool:
+    return target.startswith(_CREDENTIAL)
+
+
+def _path(target: str) -> Path:
+    if not target.startswith("/"):
+        raise ValueError(
+            f"file: must be followed by an absolute path, or by {_CREDENTIAL} and a name"
+        )
+    if "\0" in target:
+        raise ValueError("file: must be followed by a path without NUL")
+    return Path(target)

@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -29,7 +29,9 @@ _STANDARD: dict[Location, tuple[str, ...]] = {
 class Sources:
     """`values`: as nested as the settings are. `failed`: names of settings that were complained
     of; `gone`: of tables that were taken out for it. `unresolved`: why a reference to a secret
-    leads nowhere, by where it is; `down`: why one cannot be followed for now."""
+    leads nowhere, by where it is; `down`: why one cannot be followed for now. `lacking`: complaints
+    of missing credentials, where they may be missing; `referring`: names of settings with
+    references."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,6 +41,8 @@ class Sources:
         self.gone: set[str] = set()
         self.unresolved: dict[Location, str] = {}
         self.down: DependencyError | None = None
+        self.lacking: list[str] = []
+        self.referring: list[str] = []
         self._origins: dict[str, str] = {}
 
     def take_file(self, *, must_exist: bool) -> None:
@@ -88,12 +92,16 @@ class Sources:
             for name in references.names(value)
         }
 
-    def resolve(self, environ: Mapping[str, str], found: references.Found) -> None:
-        """Put secrets in the place of references to them; one that leads nowhere is taken out."""
+    def resolve(self, secret: Callable[[Any], Any]) -> None:
+        """Put secrets in the place of references to them, by `references.resolved` or
+        `form_checked`; one that leads nowhere is taken out."""
         for location, field, value in list(schema.given(self.values)):
             if references.holds_secret(field):
                 try:
-                    self._set(location, references.resolved(value, environ, found))
+                    known = secret(value)
+                    if known != value:
+                        self.referring.append(dotted(*location))
+                    self._set(location, known)
                 except ValueError as error:
                     self.unresolved[location] = str(error)
                     self.drop(location)
@@ -135,13 +143,15 @@ class Sources:
         self.failed.add(name)
         self.drop(location)
 
-    def missing(self, location: Location, variable: str = "") -> None:
-        """Complain that a setting is missing. `variable`: where else it can be set."""
+    def missing(self, location: Location, variable: str = "", *, may: bool = False) -> None:
+        """Complain that a setting is missing. `variable`: where else it can be set; `may`: it is
+        one that may be missing here."""
         also = f" or as {variable}" if variable else ""
         name, node = dotted(*location), schema.at(location)
         in_table = isinstance(node, FieldInfo) and get_origin(node.annotation) is dict
         table = name if in_table else dotted(*location[:-1])
-        self.problems.append(f"{name} is missing: set it in {self.path} under [{table}]{also}")
+        problems = self.lacking if may else self.problems
+        problems.append(f"{name} is missing: set it in {self.path} under [{table}]{also}")
         self.failed.add(name)
 
     # --- taking --------------------------------------------------------------------------------

@@ -92,9 +92,7 @@ CASES = [
     # It drains, slowly.
     Case("ReplydBacklog", 30, {BACKLOG: "0x4 500-5x40"}),
     # It is busy, and keeps up.
-    Case(
-        "ReplydBacklog", 30, {BACKLOG: " ".join(["0 3 5 1"] * 8)}
-    ),
+    Case("ReplydBacklog", 30, {BACKLOG: " ".join(["0 3 5 1"] * 8)}),
     Case("ReplydBacklog", 30, {f'{DEPTH}"replies",state="in_flight"}}': "40x40"}),
     Case("ReplydBacklog", 30, {f'{DEPTH}"handoff",state="visible"}}': "40x40"}),
     Case(
