@@ -244,6 +244,9 @@ async def test_the_operations_port_tells_the_state(town: Town) -> None:
         "replyd_window_wait_seconds_count 1.0",
         "replyd_model_seconds_count 1.0",
         "replyd_send_seconds_count 1.0",
+        "replyd_replies_oldest_seconds ",
+        'replyd_queue_messages{queue="replies",state="visible"} 0.0',
+        'replyd_queue_messages{queue="handoff_dlq",state="visible"} 0.0',
     ):
         assert line in metrics, line
     town.proxy.fail["GetItem"] = 100
