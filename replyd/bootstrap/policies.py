@@ -12,6 +12,9 @@ from replyd.domain.window import WindowPolicy
 from replyd.settings import Settings
 from replyd.settings.ai import Profile as ProfileSettings
 
+# Of a reply: more than any model writes.
+_PARTS = 10
+
 
 def policies(settings: Settings) -> tuple[WindowPolicy, TurnPolicy]:
     """By which workers with these settings decide."""
@@ -44,6 +47,23 @@ def _policy(settings: Settings) -> TurnPolicy:
         apology=bool(turn.apology_text),
         limits=_limits(settings),
     )
+
+
+def longest_turn_seconds(settings: Settings) -> float:
+    """What no turn takes, however slow everything is: one that does hangs. Generous, as the end is
+    the process's: each call takes its time limit, each round of tools is used, each fallback asked,
+    each send repeated as often as it may be."""
+    ai, turn = settings.ai, settings.turn
+    profiles = [ai.profile(name) for name in ("", *ai.names())]
+    model = sum(profile.timeout_seconds for profile in profiles)
+    tools = sum(tool.timeout_seconds for tool in settings.tools.values())
+    # An answer that cannot be used is asked for once more.
+    rounds = 2 * (max(profile.max_tool_rounds for profile in profiles) + 1)
+    files = settings.voice.wait_seconds + settings.media.timeout_seconds
+    draft = settings.window.max_wait_seconds + files + rounds * (model + tools)
+    # A send waits no longer than its lease lasts.
+    sending = _PARTS * turn.max_attempts * turn.lease_seconds
+    return (settings.window.max_restarts + 1) * draft + sending
 
 
 def new_key(settings: Settings, customer: str, conversation_id: str) -> ConversationKey:

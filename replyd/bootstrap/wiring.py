@@ -7,7 +7,15 @@ from replyd.adapters import aws
 from replyd.adapters.tools import Tools
 from replyd.adapters.twilio.failures import delivery_failure, pauses_sender
 from replyd.adapters.twilio.listing import LIST_REQUESTS
-from replyd.bootstrap.policies import body_codec, new_key, policies, prices, profiles, session
+from replyd.bootstrap.policies import (
+    body_codec,
+    longest_turn_seconds,
+    new_key,
+    policies,
+    prices,
+    profiles,
+    session,
+)
 from replyd.domain.callback import status_callback
 from replyd.domain.catch_up import CatchUpPolicy
 from replyd.domain.routing import OptOutWords, UnknownSenderPolicy
@@ -135,6 +143,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
         visibility_seconds=settings.visibility_seconds,
         heartbeat_seconds=settings.heartbeat_seconds,
         quiet_seconds=settings.window.quiet_seconds,
+        turn_seconds=longest_turn_seconds(settings),
     )
     role = settings.server.role
     local: LocalBuffer = NoBuffer() if role == "webhook" else buffer

@@ -32,8 +32,9 @@ _HINT_KEPT_MS = 60_000
 
 class Buffer:
     """Implements `ports.LocalBuffer`. `max_held`: conversations at once; `concurrency`: turns,
-    `per_tenant` of them for the customers of one business, None for as many as there are.
-    `quiet_seconds`: the longest delay that a message's own wake-up is sent with."""
+    `per_tenant` of them for the customers of one business, None for as many as there are;
+    `turn_seconds`: a turn that takes longer is stuck. `quiet_seconds`: the longest delay that a
+    message's own wake-up is sent with."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Buffer:
         max_held: int,
         visibility_seconds: int,
         heartbeat_seconds: float,
+        turn_seconds: float,
         per_tenant: int | None = None,
         quiet_seconds: float = 0,
     ) -> None:
@@ -62,6 +64,7 @@ class Buffer:
         self._visibility = visibility_seconds
         self._heartbeat = heartbeat_seconds
         self._quiet_ms = round(quiet_seconds * 1000)
+        self._turn_seconds = turn_seconds
         self._entries: dict[ConversationKey, Entry] = {}
         self._hints: dict[ConversationKey, int] = {}
         self._to_delete: list[Received] = []
@@ -171,7 +174,8 @@ class Buffer:
                     # What arrives during the turn is of the next window.
                     self._hints.pop(entry.key, None)
                     try:
-                        outcome = await self._answer(entry.key, entry.seq, entry.news)
+                        with self._progress.within("turn", self._turn_seconds):
+                            outcome = await self._answer(entry.key, entry.seq, entry.news)
                     finally:
                         entry.running = False
                 if await self._finished(entry, outcome) or await self._left_to_others(entry):

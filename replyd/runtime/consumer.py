@@ -64,10 +64,11 @@ class Consumer:
                 await self._pause(turn.pause_ms(failures, self._ids.jitter()) / 1000)
                 continue
             failures = 0
-            if self._stopping.is_set():
-                await self._give_back(messages)
-                return
-            for message in messages:
+            for number, message in enumerate(messages):
+                # Looked at for each: to adopt one takes a while.
+                if self._stopping.is_set():
+                    await self._give_back(messages[number:])
+                    return
                 with self._progress.within("consumer", ADOPT_SECONDS):
                     await self._take(message)
 

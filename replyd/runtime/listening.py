@@ -1,5 +1,6 @@
 """Where a server of ours listens: an address of its own, or sockets that it was handed."""
 
+import asyncio
 import socket
 from collections.abc import Sequence
 
@@ -41,6 +42,19 @@ class Listening:
         self._runner = runner
         # The address of a Unix socket is its path.
         self.port = next((a[1] for a in runner.addresses if isinstance(a, tuple)), 0)
+
+    async def stop(self) -> None:
+        """Accept no more. What waits in a socket that others hold too is theirs."""
+        if self._runner is None or not self.active:
+            return
+        loop = asyncio.get_running_loop()
+        for each in self._sockets:
+            loop.remove_reader(each)
+        # asyncio forgets a connection that it has accepted, and whose transport it makes in the
+        # next turn of the loop, when the server is closed in between.
+        await asyncio.sleep(0)
+        for site in list(self._runner.sites):
+            await site.stop()
 
     @property
     def active(self) -> bool:

@@ -12,6 +12,7 @@ import structlog
 from replyd.runtime.buffer import Buffer
 from replyd.runtime.catch_up import CatchUpService
 from replyd.runtime.consumer import Consumer
+from replyd.runtime.drain import drain
 from replyd.runtime.health import Health
 from replyd.runtime.ops_server import OpsServer
 from replyd.runtime.progress import Progress
@@ -122,12 +123,11 @@ class Supervisor:
         longest = round(1_000_000 * (self._drain_seconds + _DRAIN_MARGIN_SECONDS))
         self._manager.notify("STOPPING=1", f"EXTEND_TIMEOUT_USEC={longest}", self._status())
         self._health.draining = True
-        if not self.webhooks.outlived:
+        if self.webhooks.outlived:
+            self.webhooks.let_go()
+        else:
             await self.webhooks.stop()
-        for consumer in self._consumers:
-            consumer.stop()
-        await asyncio.gather(*polls, return_exceptions=True)
-        await self._buffer.drain(self._drain_seconds)
+        await drain(self._consumers, polls, self._buffer, self._drain_seconds)
         await self.webhooks.stop()
         _log.info("drained")
 

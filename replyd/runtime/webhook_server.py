@@ -94,7 +94,7 @@ class WebhookServer:
             STATUS_PATH: self._status,
         }
         self.inflight = 0
-        self._stopping = False
+        self._letting_go = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._server: QuietServer
@@ -116,13 +116,17 @@ class WebhookServer:
         await self._runner.setup()
         await self._listening.start(self._runner)
 
+    def let_go(self) -> None:
+        """Connections end with their next answer, which says so, and nobody sends on one that is
+        about to be closed."""
+        self._letting_go = True
+
     async def stop(self) -> None:
         """Stops listening, waits for requests under way."""
         if self._runner is None:
             return
-        self._stopping = True
-        for site in self._runner.sites:
-            await site.stop()
+        self.let_go()
+        await self._listening.stop()
         # Whoever was let in is heard: its request may be on its way.
         await self._server.all_heard()
         # aiohttp's own shutdown reads no further, so bodies that are half here come first.
@@ -151,7 +155,7 @@ class WebhookServer:
             _log.exception("a webhook ended with a bug")
             bug = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "bug")
             response = self._refused(endpoint, bug, headers)
-        if self._stopping or not request.content.is_eof():
+        if self._letting_go or not request.content.is_eof():
             response.force_close()
         return response
 

@@ -11,6 +11,7 @@ from replyd.domain.events import Event
 from replyd.domain.messages import ConversationKey, InboundMessage, Params
 from replyd.errors import ReplydError
 from replyd.flows.person_answer import Answered, Declined, Request
+from replyd.runtime.drain import drain
 from replyd.runtime.webhook_server import DURABLE_WITHIN_SECONDS
 from replyd.settings import Settings
 from replyd.simulation.wires import Wires
@@ -84,10 +85,7 @@ class Instance:
         assert self.daemon is not None
         self.up = False
         *polls, receipts = self.tasks
-        for consumer in self.daemon.consumers:
-            consumer.stop()
-        await asyncio.gather(*polls)
-        await self.daemon.buffer.drain(_DRAIN_SECONDS)
+        await drain(self.daemon.consumers, polls, self.daemon.buffer, _DRAIN_SECONDS)
         receipts.cancel()
 
     async def webhook(self, message: InboundMessage) -> bool:

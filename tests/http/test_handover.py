@@ -58,3 +58,35 @@ async def test_who_was_let_in_before_the_stop_is_heard(site: Site) -> None:
     answer = await read_answer(reader)
     assert (answer.status, answer.headers["Connection"]) == (200, "close")
     await stopping
+
+
+async def test_a_connection_that_was_just_accepted_is_not_forgotten() -> None:
+    """asyncio drops one whose transport it would make in the next turn of the loop."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        async with serving(sockets=[held.dup()]) as site:
+            with socket.create_connection(held.getsockname()) as client:
+                # The next turn of the loop sees it, with the server's stop already waiting.
+                await asyncio.sleep(0)
+                stopping = asyncio.create_task(site.server.stop())
+                reader, writer = await asyncio.open_connection(sock=client.dup())
+                writer.write(signed_post(MESSAGE))
+                assert (await read_answer(reader)).status == 200
+                await stopping
+                writer.close()
+
+
+async def test_kept_connections_end_with_their_next_answer_once_another_is_to_come() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        async with serving(sockets=[held.dup()]) as site:
+            reader, writer = await site.connect()
+            for expected in (None, "close"):
+                writer.write(signed_post(MESSAGE))
+                answer = await read_answer(reader)
+                assert (answer.status, answer.headers.get("Connection")) == (200, expected)
+                site.server.let_go()
+            assert await reader.read() == b""
+            # Until it stops it takes new ones all the same.
+            reader, writer = await site.connect()
+            writer.write(signed_post(MESSAGE))
+            answer = await read_answer(reader)
+            assert (answer.status, answer.headers.get("Connection")) == (200, "close")

@@ -32,13 +32,14 @@ class Evidence:
         self.handed: dict[str, Counter[str]] = defaultdict(Counter)
         self.handoffs = 0
 
-    async def quiescent(self, seconds: float) -> list[Imbalance]:
-        """Wait until nothing is under way; what still is after `seconds`."""
+    async def quiescent(self, seconds: float, *, queue: bool = True) -> list[Imbalance]:
+        """Wait until nothing is under way; what still is after `seconds`. `queue`: wake-ups of
+        conversations that are settled count too, such as one that was passed on for a lease."""
         end = asyncio.get_running_loop().time() + seconds
         while True:
             items = await self._scan()
             left = [i for item in items if (i := self._under_way(item))]
-            if waiting := await self._waiting(self._town.replies_url):
+            if queue and (waiting := await self._waiting(self._town.replies_url)):
                 left.append(Imbalance("wake-ups still in the replies queue", "", shows=waiting))
             if not left or asyncio.get_running_loop().time() > end:
                 return left

@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
         async with LocalAws() as aws:
             return await run(options, aws.endpoint_url, console.print)
 
-    logging.getLogger("aiohttp.server").addFilter(_no_lost_clients)
+    logging.getLogger("aiohttp.server").addFilter(no_lost_clients)
     result = asyncio.run(everything())
     console.print(table(result))
     for imbalance in result.imbalances:
@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if result.imbalances else 0
 
 
-def _no_lost_clients(line: logging.LogRecord) -> bool:
+def no_lost_clients(line: logging.LogRecord) -> bool:
     """Whether to show it: a killed client is no fault of the server's."""
     return not (line.exc_info and isinstance(line.exc_info[1], ConnectionResetError))
 

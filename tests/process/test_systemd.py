@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,15 +15,13 @@ import pytest
 from replyd.domain.messages import ConversationKey
 from replyd.settings import Server
 from tests.process.conftest import CUSTOMER, Process, Town
+from tests.process.units import ACTIVATED, SERVE, Manager, listening
 
 UNITS = Path(__file__).parents[2] / "systemd"
 SERVICES = ("replyd.service", "replyd@.service")
 
 WATCHDOG_SECONDS = 0.4
 HANG_SECONDS = 1.5
-# As systemd starts it: the socket is file descriptor 3, and the process knows that it is meant.
-ACTIVATED = ("/bin/bash", "-c", 'exec 3<&"$FD"; LISTEN_PID=$$ exec "$@"', "bash")
-SERVE = (sys.executable, "-m", "replyd", "serve")
 # A handler runs in the loop's thread: while it sleeps, the loop stands still.
 HANGS_ON_SIGUSR1 = f"""
 import signal, sys, time
@@ -36,36 +32,6 @@ def hang(*_):
 signal.signal(signal.SIGUSR1, hang)
 sys.exit(main(["serve"]))
 """
-
-
-class Manager:
-    """systemd's end of NOTIFY_SOCKET."""
-
-    def __init__(self, directory: Path) -> None:
-        self.address = str(directory / "notify")
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(self.address)
-        self._socket.setblocking(False)
-
-    async def hears(self) -> list[str]:
-        async with asyncio.timeout(30):
-            datagram = await asyncio.get_running_loop().sock_recv(self._socket, 4096)
-            return datagram.decode().split("\n")
-
-    async def hears_of(self, assignment: str) -> list[str]:
-        while assignment not in (heard := await self.hears()):
-            continue
-        return heard
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-@asynccontextmanager
-async def listening() -> AsyncIterator[socket.socket]:
-    """What a socket unit holds: it stays open whatever becomes of the service."""
-    with socket.create_server(("127.0.0.1", 0), backlog=100) as held:
-        yield held
 
 
 async def _serve_on(town: Town, held: socket.socket, **changes: str) -> Process:
@@ -168,7 +134,7 @@ async def test_a_restart_refuses_no_webhook(town: Town) -> None:
     keys = [ConversationKey(f"+4477009{n:05d}", f"c-{n}") for n in range(6)]
     await asyncio.gather(*(town.converse(key) for key in keys))
     town.openai.delay = 1.5
-    async with listening() as held:
+    with listening() as held:
         first = await _serve_on(town, held)
         assert first.webhooks.endswith(f":{held.getsockname()[1]}")
         assert (await town.twilio.receive(keys[0].partition, "hi")).ok

@@ -38,6 +38,7 @@ class Shop:
             telemetry=Recorder(),
             progress=Progress(clock.elapsed),
             heartbeat_seconds=10,
+            turn_seconds=60,
             **(limits | self.settings),
         )
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,8 @@ from replyd.adapters.memory import (
     Recorder,
 )
 from replyd.bootstrap import Daemon, Parts, daemon
+from replyd.bootstrap.policies import longest_turn_seconds
+from replyd.domain import record
 from replyd.errors import ConfigError
 from replyd.ports import Depth, Received
 from replyd.runtime import systemd
@@ -35,7 +38,7 @@ from replyd.runtime.supervisor import Supervisor
 from replyd.runtime.systemd import ServiceManager
 from replyd.runtime.webhook_server import WebhookServer
 from replyd.settings import Settings
-from tests.support.world import KEY
+from tests.support.world import BUSINESS, KEY, message
 
 WATCHDOG_SECONDS = 60.0
 
@@ -98,6 +101,8 @@ class Running:
     supervisor: Supervisor
     daemon: Daemon
     queue: HangingQueue
+    store: MemoryStore
+    model: MemoryModel
     task: "asyncio.Task[None]"
 
 
@@ -105,12 +110,12 @@ class Running:
 async def running(listener: Listener) -> AsyncIterator[Running]:
     """A supervisor with all its services, on memory and virtual time."""
     settings, queue, channel = Settings(), HangingQueue(), MemoryChannel()
-    clock, telemetry = LoopClock(), Recorder()
+    clock, telemetry, store, model = LoopClock(), Recorder(), MemoryStore(), MemoryModel()
     parts = Parts(
-        store=MemoryStore(),
+        store=store,
         wakeups=queue,
         handoffs=MemoryHandoffQueue(),
-        model=MemoryModel(),
+        model=model,
         channel=channel,
         clock=clock,
         ids=CountingIds("w"),
@@ -149,7 +154,7 @@ async def running(listener: Listener) -> AsyncIterator[Running]:
     task = asyncio.create_task(supervisor.run())
     await supervisor.ready.wait()
     try:
-        yield Running(supervisor, wired, queue, task)
+        yield Running(supervisor, wired, queue, store, model, task)
     finally:
         queue.hanging.clear()
         queue.released.set()
@@ -232,6 +237,36 @@ async def test_a_depth_that_never_comes_stops_the_feeding_and_no_drain(listener:
         process.supervisor.stop()
         async with asyncio.timeout(20):
             await asyncio.wait([process.task])
+
+
+async def test_a_turn_that_never_ends_stops_the_feeding(listener: Listener) -> None:
+    longest = longest_turn_seconds(Settings())
+    async with running(listener) as process:
+        process.store.items[KEY] = {
+            record.RECIPIENT_TEL: KEY.partition,
+            record.CONVERSATION_ID: KEY.sort,
+            record.COMPANY_TEL: BUSINESS,
+        }
+        # Without any of the time limits that the adapters have. The lease is renewed all the time.
+        process.model.seconds = 10 * longest
+        await process.daemon.accept(message(1))
+        for _ in range(int(longest / WATCHDOG_SECONDS)):
+            await asyncio.sleep(WATCHDOG_SECONDS)
+            assert "WATCHDOG=1" in listener.heard()
+        assert process.daemon.buffer.running == 1
+        await asyncio.sleep(2 * WATCHDOG_SECONDS)
+        listener.heard()
+        await asyncio.sleep(WATCHDOG_SECONDS)
+        assert set(listener.heard()) == {"STATUS=stuck: turn"}
+
+
+def test_no_time_limit_of_a_turn_is_beyond_its_bound() -> None:
+    slow: dict[str, Any] = {
+        "ai": {"timeout_seconds": 900, "max_tool_rounds": 9, "profiles": {"other": {}}},
+        "window": {"max_restarts": 4},
+    }
+    # Each draft with all rounds of tools, each round asked of both profiles.
+    assert longest_turn_seconds(Settings.model_validate(slow)) > 5 * 10 * 2 * 900
 
 
 @pytest.mark.parametrize("name", ["buffer", "consumer", "queue depths"])

@@ -31,6 +31,7 @@ from replyd.flows.track_delivery import TrackDelivery
 from replyd.ports import File
 from replyd.runtime.buffer import Buffer
 from replyd.runtime.consumer import Consumer
+from replyd.runtime.drain import drain
 from replyd.settings import Settings
 from tests.support.faults import FaultyQueue, FaultyStore, Wires
 
@@ -77,9 +78,7 @@ class Worker:
         ]
 
     async def stop(self, grace_seconds: float = 60) -> None:
-        self.consumer.stop()
-        await self.tasks[0]
-        await self.buffer.drain(grace_seconds)
+        await drain([self.consumer], self.tasks[:1], self.buffer, grace_seconds)
         self.tasks[1].cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
