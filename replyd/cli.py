@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -133,6 +134,9 @@ def _serve(arguments: argparse.Namespace) -> int:
     async def serve() -> None:
         async with bootstrap.supervisor(settings, manager=manager) as supervisor:
             supervisor.stop_on_signals()
+            # What has been loaded stays until the end: there, too, the collector need not go through
+            # it, which takes half a second that the next process waits for.
+            gc.freeze()
             await supervisor.run()
 
     try:
