@@ -134,8 +134,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     async def serve() -> None:
         async with bootstrap.supervisor(settings, manager=manager) as supervisor:
             supervisor.stop_on_signals()
-            # What has been loaded stays until the end: there, too, the collector need not go through
-            # it, which takes half a second that the next process waits for.
+            # What has been loaded stays. The collector need not go through it, above all not at the
+            # end, where it takes half a second that the next process waits for.
             gc.freeze()
             await supervisor.run()
 

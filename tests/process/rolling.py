@@ -67,8 +67,8 @@ class Options:
     """`variant`: a `pair` of instances on one port, each with its socket unit; `one` with its
     socket unit; or a pair without, `balanced` by who is ready. `rate`: messages a second;
     `model`: seconds that an answer takes, the least and the most; `queue`: whether it has to be
-    empty in the end, which takes a lease longer; `beyond`: what a restart may take beside its turns,
-    in seconds."""
+    empty in the end, which takes a lease longer; `beyond`: seconds that a restart may take beside
+    its turns."""
 
     variant: str = "pair"
     rounds: int = 10
@@ -252,7 +252,7 @@ def _broken(options: Options, report: Report, units: Sequence[Unit]) -> list[Imb
     found += [
         Imbalance("a process did not feed the watchdog", "", unit.name)
         for unit in units
-        if unit.heard["silence"]
+        if unit.heard["silence"] or unit.heard["stuck"]
     ]
     if options.variant != "balanced":
         found += [

@@ -89,7 +89,6 @@ class Unit:
         self._held = held
         self._process: Process | None = None
         self._ready = asyncio.Event()
-        self._fed_at = 0.0
         self._may_take = STOP_SECONDS
         self._hearing: asyncio.Task[None] | None = None
         self.heard: Counter[str] = Counter()
@@ -165,6 +164,7 @@ class Unit:
             for assignment in said:
                 name, _, value = assignment.partition("=")
                 self.heard[name] += 1
+                self.heard["stuck"] += assignment.startswith("STATUS=stuck")
                 if name == "READY":
                     self._ready.set()
                 elif name == "EXTEND_TIMEOUT_USEC":
