@@ -47,12 +47,14 @@ class Listening:
         """Accept no more. What waits in a socket that others hold too is theirs."""
         if self._runner is None or not self.active:
             return
-        loop = asyncio.get_running_loop()
-        for each in self._sockets:
-            loop.remove_reader(each)
-        # asyncio forgets a connection that it has accepted, and whose transport it makes in the
-        # next turn of the loop, when the server is closed in between.
-        await asyncio.sleep(0)
+        if self._sockets:
+            loop = asyncio.get_running_loop()
+            for each in self._sockets:
+                loop.remove_reader(each)
+            # asyncio forgets a connection that it has accepted, and whose transport it makes in the
+            # next turn of the loop, when the server is closed in between. On an address of its own
+            # that is one of those that are reset anyway.
+            await asyncio.sleep(0)
         for site in list(self._runner.sites):
             await site.stop()
 
