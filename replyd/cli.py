@@ -21,8 +21,9 @@ from replyd.bootstrap.connections import twilio_accounts
 from replyd.bootstrap.tools import toolbox
 from replyd.errors import ConfigError, ReplydError
 from replyd.flows.desk import Desk
+from replyd.flows.forget import Reach
 from replyd.operate import commands as operate
-from replyd.operate import twilio
+from replyd.operate import forget, twilio
 from replyd.operate.arguments import (
     add_check,
     add_demo,
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     healthcheck.set_defaults(run=_healthcheck)
 
     twilio.add_to(commands, add_settings=add_settings, open_side=_twilio_side)
+    forget.add_to(commands, add_settings=add_settings, open_reach=_reach)
     operate.add_to(
         commands,
         add_settings=add_settings,
@@ -251,6 +253,15 @@ async def _counter(arguments: argparse.Namespace) -> AsyncIterator[Counter]:
     telemetry = Fanout([LogSink()])
     async with bootstrap.desk(settings) as desk, bootstrap.people(settings, telemetry) as people:
         yield Counter(people, desk)
+
+
+@asynccontextmanager
+async def _reach(arguments: argparse.Namespace) -> AsyncIterator[Reach]:
+    settings = _settings(arguments, require_serving=False)
+    sids = (*settings.twilio.accounts, *settings.twilio.account_sids)
+    _require(settings, "conversations.table", *(() if sids else ("twilio.accounts",)))
+    async with bootstrap.reach(settings) as reach:
+        yield reach
 
 
 @asynccontextmanager

@@ -330,6 +330,11 @@ def test_problems_of_the_environment(name: str, value: str, expected: str) -> No
             'moderation.text is missing: moderation.output "text" sends it to the customer',
         ),
         ({"HISTORY__SEEN_DAYS": "14"}, "history.seen_days (14) must be more than 14"),
+        ({"RETENTION__RECORD_DAYS": "90"}, "retention.archive_days is missing"),
+        (
+            {"RETENTION__RECORD_DAYS": "14", "RETENTION__ARCHIVE_DAYS": "14"},
+            "retention.record_days (14) must be at least history.seen_days",
+        ),
         (
             {"CONVERSATIONS__SORT_KEY": "recipient_tel"},
             "conversations.sort_key and conversations.partition_key must be two attributes",

@@ -14,6 +14,7 @@ from replyd.domain.expressions import (
     AnyOf,
     Applied,
     Compare,
+    Condition,
     Missing,
     Refused,
     Set,
@@ -199,6 +200,36 @@ class DynamoStore:
 
         return await aws.call("dynamodb", put)
 
+    async def erase(
+        self,
+        key: ConversationKey,
+        condition: Condition,
+        *,
+        leaving: Mapping[str, Any] | None = None,
+    ) -> StepResult:
+        expression = Expression(self._layout.partition_key)
+        request = {
+            "TableName": self._layout.table,
+            "ConditionExpression": expression.condition(condition),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            **expression.arguments(),
+        }
+        item = {n: serialize(v) for n, v in (leaving or {}).items()} | self._key(key)
+
+        async def erase() -> StepResult:
+            try:
+                if leaving is None:
+                    await self._client.delete_item(Key=self._key(key), **request)
+                else:
+                    await self._client.put_item(Item=item, **request)
+            except ClientError as error:
+                if not _is_refusal(error):
+                    raise
+                return Refused(_plain(error.response.get("Item", {})) or None)
+            return Applied({})
+
+        return await aws.call("dynamodb", erase)
+
     async def put_side(
         self, name: str, attributes: Mapping[str, Any], expires_at: int | None, *, part: str = ""
     ) -> None:
@@ -212,11 +243,14 @@ class DynamoStore:
     async def get_side(self, name: str) -> dict[str, Any] | None:
         return await self._get(self._side_key(name))
 
-    async def delete_side(self, name: str) -> None:
-        key = self._side_key(name)
-        await aws.call(
-            "dynamodb", lambda: self._client.delete_item(TableName=self._layout.table, Key=key)
-        )
+    async def delete_side(self, name: str, *, part: str = "") -> bool:
+        request = {
+            "TableName": self._layout.table,
+            "Key": self._side_key(name, part),
+            "ReturnValues": "ALL_OLD",
+        }
+        answer = await aws.call("dynamodb", lambda: self._client.delete_item(**request))
+        return "Attributes" in answer
 
     async def once_per(self, name: str, now: int, period: int) -> bool:
         due = AnyOf((Missing((_EXPIRES_AT,)), Compare((_EXPIRES_AT,), "<=", now)))

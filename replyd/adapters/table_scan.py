@@ -7,7 +7,6 @@ from typing import Any
 from replyd.adapters import aws
 from replyd.adapters.attribute_values import deserialize
 from replyd.adapters.dynamodb import TableLayout
-from replyd.domain.history import archive_name
 from replyd.domain.messages import ConversationKey
 from replyd.errors import DependencyDown, NotAllowed
 from replyd.ports import Page, TableSize
@@ -46,9 +45,9 @@ class TableScan:
             start[self._layout.sort_key] = {"S": after.sort}
         return self._all(self._client.scan, {"ExclusiveStartKey": start})
 
-    def archive(self, conversation_id: str) -> AsyncIterator[Page]:
-        """A table without a sort key has to be scanned for it, and shows it in no order."""
-        name, partition = archive_name(conversation_id), self._layout.partition_key
+    def parts(self, name: str) -> AsyncIterator[Page]:
+        """A table without a sort key has to be scanned for them, and shows them in no order."""
+        partition = self._layout.partition_key
         wanted: dict[str, Any] = {
             "ExpressionAttributeNames": {"#p": partition},
             "ExpressionAttributeValues": {":p": {"S": name}},

@@ -2,7 +2,7 @@
 
 from replyd.bootstrap.ai import ai_parts
 from replyd.bootstrap.connections import dead_letters, store, table_scan, twilio_channel
-from replyd.bootstrap.operators import desk, people
+from replyd.bootstrap.operators import desk, people, reach
 from replyd.bootstrap.policies import body_codec, policies
 from replyd.bootstrap.process import supervisor
 from replyd.bootstrap.secrets import look_up
@@ -19,6 +19,7 @@ __all__ = [
     "look_up",
     "people",
     "policies",
+    "reach",
     "store",
     "supervisor",
     "table_scan",

@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +16,7 @@ from replyd.domain.events import ModelSwitched
 from replyd.domain.output import SCHEMA
 from replyd.flows.models import Backend, Models
 from replyd.flows.pacing import KeyPace
-from replyd.ports import Clock, Moderator, ReplyModel, Telemetry, Transcriber
+from replyd.ports import Clock, Moderator, ReplyModel, Telemetry, ThreadEraser, Transcriber
 from replyd.settings import Settings
 from replyd.settings.ai import Profile
 
@@ -28,6 +28,7 @@ _ROUTED_DEFAULT = "default\0"
 _INSTEAD = "{}\0responses"
 _AUDIO_TIMEOUT_SECONDS = 60.0
 _MODERATION_TIMEOUT_SECONDS = 10.0
+_ERASING_TIMEOUT_SECONDS = 20.0
 
 
 class CheckedModel(ReplyModel, Protocol):
@@ -44,6 +45,26 @@ class AiParts:
     router: ReplyModel
     transcriber: Transcriber | None
     moderator: Moderator | None
+
+
+@asynccontextmanager
+async def thread_erasers(
+    settings: Settings,
+) -> AsyncIterator[Sequence[tuple[frozenset[str], ThreadEraser]]]:
+    """One for each key and server that may keep threads, with the names of its profiles."""
+    sharing: dict[tuple[str, str], list[str]] = {}
+    for name in (DEFAULT, *settings.ai.names()):
+        profile = settings.ai.profile(name)
+        if profile.backend == "chat":
+            continue
+        which = profile.api_key.get_secret_value(), profile.base_url
+        sharing.setdefault(which, []).append(name)
+    async with AsyncExitStack() as stack:
+        clients = _Clients(stack)
+        yield [
+            (frozenset(names), openai.OpenAIThreads(clients.of(*which, _ERASING_TIMEOUT_SECONDS)))
+            for which, names in sharing.items()
+        ]
 
 
 @asynccontextmanager

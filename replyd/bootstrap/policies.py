@@ -3,6 +3,7 @@
 from replyd.domain.limits import Cap, LimitPolicy
 from replyd.domain.messages import ConversationKey
 from replyd.domain.profile import Profile, Profiles, Remedy
+from replyd.domain.retention import Retention
 from replyd.domain.session_window import SessionPolicy
 from replyd.domain.tools import HAND_OVER, ToolSpec
 from replyd.domain.turn import TurnPolicy
@@ -98,6 +99,10 @@ def tool_specs(settings: Settings) -> dict[str, ToolSpec]:
         for name, tool in settings.tools.items()
     }
     return {HAND_OVER.name: HAND_OVER, **own}
+
+
+def retention(settings: Settings) -> Retention:
+    return Retention(settings.retention.record_days, settings.retention.archive_days)
 
 
 def session(settings: Settings) -> SessionPolicy:

@@ -14,6 +14,7 @@ from replyd.bootstrap.policies import (
     policies,
     prices,
     profiles,
+    retention,
     session,
 )
 from replyd.domain.callback import status_callback
@@ -116,6 +117,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
         keep_messages=settings.history.keep_messages,
         seen_keep=settings.history.seen_keep,
         seen_horizon_ms=settings.history.seen_days * 24 * 60 * 60 * 1000,
+        retention=retention(settings),
         apology_text=settings.turn.apology_text,
         stop_text=settings.opt_out.stop_text,
         part_wait_seconds=settings.sending.part_wait_seconds,
@@ -160,6 +162,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
         ),
         new_key=partial(new_key, settings),
         lookup_cache_seconds=settings.conversations.lookup_cache_seconds,
+        retention=retention(settings),
         prepare=contents.begin if contents is not None and role != "webhook" else None,
     )
     stop_words, start_words = settings.opt_out.stop_words, settings.opt_out.start_words

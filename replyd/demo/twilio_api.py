@@ -24,6 +24,8 @@ from replyd.demo.twilio_senders import Senders
 from replyd.domain.pacing import Bucket
 
 PREFIX = "whatsapp:"
+# Only then can a message be deleted: Twilio has refused it for one that was `sent`, too.
+_COMPLETE = frozenset(("received", "delivered", "read", "undelivered", "failed"))
 _DAYS = ("DateSent", "DateSent>", "DateSent<")
 
 
@@ -72,6 +74,7 @@ class TwilioApi(LoopbackServer):
             web.post(accounts + "/{account}/Messages.json", self._create_message),
             web.get(accounts + "/{account}/Messages.json", self._list_messages),
             web.get(accounts + "/{account}/Messages/{sid}.json", self._get_message),
+            web.delete(accounts + "/{account}/Messages/{sid}.json", self._delete_message),
             web.get(accounts + "/{account}/Messages/{sid}/Media.json", self._list_media),
             web.get(accounts + "/{account}/Messages/{sid}/Media/{media}", self._get_media),
             web.post("/v2/Indicators/Typing.json", self._show_typing),
@@ -159,6 +162,28 @@ class TwilioApi(LoopbackServer):
             return self._refused_read()
         resource = self._resources.get(request.match_info["sid"])
         return wire.error(404, 20404) if resource is None else web.json_response(resource)
+
+    async def _delete_message(self, request: web.Request) -> web.Response:
+        """DELETE /Messages/{Sid}, with its files, refused until Twilio is done with it:
+        https://www.twilio.com/docs/messaging/api/message-resource#delete-a-message-resource"""
+        if not self._authenticated(request):
+            return _unauthorized()
+        if self._list_faults:
+            return self._refused_read()
+        sid = request.match_info["sid"]
+        resource = self._resources.get(sid)
+        if resource is None:
+            return wire.error(404, 20404)
+        if resource["status"] not in _COMPLETE:
+            return wire.error(409, 20009)
+        self._drop(sid)
+        return web.Response(status=204)
+
+    def _drop(self, sid: str) -> None:
+        """Forget a message that was deleted."""
+        del self._resources[sid]
+        self._received.pop(sid, None)
+        self.media.drop(sid)
 
     async def _get_media(self, request: web.Request) -> web.Response:
         """GET /Messages/{Sid}/Media/{Sid}, fetch a Media resource:

@@ -247,12 +247,14 @@ class TwilioDouble(TwilioApi):
         if failure is None:
             await self._report(sid, "delivered")
             return
-        resource = self._resources[sid]
-        resource["error_code"], resource["error_message"] = failure
+        if (resource := self._resources.get(sid)) is not None:
+            resource["error_code"], resource["error_message"] = failure
         await self._report(sid, "undelivered")
 
     async def _report(self, sid: str, state: str) -> None:
         """Move on, never back, and call the status callback where the send named one."""
+        if sid not in self._resources:
+            return
         resource, line = self._resources[sid], self._lines[sid]
         if _RANK[state] <= _RANK[line.state]:
             return
@@ -261,7 +263,7 @@ class TwilioDouble(TwilioApi):
         resource["date_updated"] = now
         resource["date_sent"] = resource["date_sent"] or now
         self._changed()
-        if url := self._callback_urls[sid]:
+        if url := self._callback_urls.get(sid):
             delivery = await self._post(url, wire.callback_params(resource, state))
             self.callbacks.append((state, delivery))
 
@@ -293,6 +295,15 @@ class TwilioDouble(TwilioApi):
             self.transcript.append(line)
             self._changed()
         return self._lines[sid]
+
+    def _drop(self, sid: str) -> None:
+        super()._drop(sid)
+        self._callback_urls.pop(sid, None)
+        line = self._lines.pop(sid)
+        self.transcript.remove(line)
+        if line in self.sent:
+            self.sent.remove(line)
+        self._changed()
 
     def _changed(self) -> None:
         if self.on_change is not None:

@@ -51,6 +51,9 @@ class MediaCdn(LoopbackServer):
         query = f"Expires={expires}&Signature={media.signature}&Key-Pair-Id=K1"
         return f"{self.base_url}/{media.account_sid}/{media.key}?{query}"
 
+    def drop(self, media: StoredMedia) -> None:
+        self._files.pop(media.key, None)
+
     def fail_next(
         self, n: int = 1, *, status: int = 503, headers: Mapping[str, str] | None = None
     ) -> None:
@@ -89,6 +92,11 @@ class MediaStore:
         self._files[message_sid, media.sid] = media
         message = f"/{wire.API_VERSION}/Accounts/{account_sid}/Messages/{message_sid}"
         return f"{message}/Media/{media.sid}"
+
+    def drop(self, message_sid: str) -> None:
+        """Forget the files of a message, here and at the content network."""
+        for known in [key for key in self._files if key[0] == message_sid]:
+            self.cdn.drop(self._files.pop(known))
 
     def fail_next(
         self,

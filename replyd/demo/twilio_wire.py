@@ -21,6 +21,7 @@ _KINDS = ("image", "audio", "video")
 MESSAGES: Mapping[int, str] = {
     20001: "Unknown parameters",
     20003: "Authenticate",
+    20009: "Cannot delete this resource before it is complete",
     20404: "The requested resource was not found",
     20429: "Too Many Requests",
     20500: "An internal server error has occurred",

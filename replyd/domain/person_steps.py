@@ -111,8 +111,16 @@ def arm_person(
     return Step("arm_person", condition, armed(expires_at, accepted))
 
 
-def commit_person(token: str, outbox: Outbox, entries: Sequence[Entry], now: int) -> Step:
-    """Settle a person's answer. Messages, attempts and what tools did stay as they are."""
+def commit_person(
+    token: str,
+    outbox: Outbox,
+    entries: Sequence[Entry],
+    now: int,
+    *,
+    kept: Iterable[Action] = (),
+) -> Step:
+    """Settle a person's answer. Messages, attempts and what tools did stay as they are. `kept`: as
+    `steps.renewed`."""
     actions: tuple[Action, ...] = (
         *([Append((r.MESSAGES,), tuple(dict(e) for e in entries))] if entries else []),
         Set((r.STATUS,), r.HANDED_TO_HUMAN),
@@ -120,6 +128,7 @@ def commit_person(token: str, outbox: Outbox, entries: Sequence[Entry], now: int
         Set((r.LAST_TURN,), outbox.turn_id),
         Remove((r.LEASE,)),
         Remove((r.OUTBOX,)),
+        *kept,
     )
     return Step("commit_person", ours_as_seen(token, outbox), actions)
 

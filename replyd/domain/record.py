@@ -21,6 +21,8 @@ STATUS = "conversation_status"
 MESSAGES = "messages"
 CREATED_AT = "created_at"
 UPDATED_AT = "updated_at"
+# The table's time to live, where `retention` is set.
+EXPIRES_AT = "expires_at"
 
 PENDING = "reply_pending"
 SEQ = "reply_seq"

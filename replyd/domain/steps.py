@@ -74,10 +74,11 @@ def stage(
     opt_out: bool = False,
     opt_in: bool = False,
     consent: Mapping[str, str] | None = None,
+    expires_at: int | None = None,
 ) -> Step:
     """Accept a message. `first`: the item has no `reply_seen` yet, whose parent map a nested
     path would need; a wrong guess is refused and tried the other way. `consent`: what goes into
-    the ledger."""
+    the ledger. `expires_at`: as of `renewed`."""
     seen: tuple[Condition, Action] = (
         (Missing((r.SEEN,)), Set((r.SEEN,), {sid: now}))
         if first
@@ -95,16 +96,26 @@ def stage(
         actions.append(Set((r.OPTED_OUT,), r.iso(now)))
     if opt_in:
         actions.append(Remove((r.OPTED_OUT,)))
+    actions += renewed(expires_at, opted_out=opt_out)
     if consent is not None:
         actions.append(Append((r.CONSENT,), (dict(consent),)))
     return Step("stage", All((ItemExists(), seen[0])), tuple(actions), returns="touched")
 
 
-def mark_opt_out(now: int, *, opted_out: bool) -> Step:
+def renewed(expires_at: int | None, *, opted_out: bool) -> tuple[Action, ...]:
+    """Until when the table keeps the record, epoch s; None leaves that alone. For ever where the
+    customer has opted out: nobody may write to them because it was forgotten."""
+    if expires_at is None:
+        return ()
+    return (Remove((r.EXPIRES_AT,)) if opted_out else Set((r.EXPIRES_AT,), expires_at),)
+
+
+def mark_opt_out(now: int, *, opted_out: bool, expires_at: int | None = None) -> Step:
     """Copy STOP or START to another record of the same customer and business number; the ledger
     is where the message is."""
     change: Action = Set((r.OPTED_OUT,), r.iso(now)) if opted_out else Remove((r.OPTED_OUT,))
-    return Step("mark_opt_out", ItemExists(), (change,))
+    kept = renewed(expires_at, opted_out=opted_out)
+    return Step("mark_opt_out", ItemExists(), (change, *kept))
 
 
 def set_handoff(up: bool) -> Step:
@@ -259,10 +270,11 @@ def commit(
     usage: Mapping[str, Any] | None = None,
     prune: Iterable[str] = (),
     prune_consent: int = 0,
+    kept: Iterable[Action] = (),
 ) -> Step:
     """Settle the turn. `entries` go to the history; `outbox.delivery` is what callbacks were seen
     to have written, and the step is refused when they have written more since. `failure`: why
-    people have to look at it, if they do. `usage`: what is spent by now."""
+    people have to look at it, if they do. `usage`: what is spent by now. `kept`: as `renewed`."""
     history = tuple(dict(e) for e in entries)
     actions: list[Action] = [
         *([Append((r.MESSAGES,), history)] if history else []),
@@ -275,6 +287,7 @@ def commit(
         Remove((r.TOOLS,)),
         Set((r.FAILURE,), dict(failure)) if failure else Remove((r.FAILURE,)),
         DropHead((r.PENDING,), len(outbox.seqs)),
+        *kept,
     ]
     if thread_id:
         actions.append(Set((r.THREAD_ID,), thread_id))

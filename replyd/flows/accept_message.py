@@ -3,12 +3,14 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 
 from replyd.domain import consent, routing, steps, turn
 from replyd.domain.address import is_address
 from replyd.domain.events import MessageAccepted, MessageDropped, NoticeSent
 from replyd.domain.messages import ConversationKey, InboundMessage, OutboundPart
 from replyd.domain.record import Candidate
+from replyd.domain.retention import FOR_EVER, Retention
 from replyd.domain.routing import OptOutWords, Route, UnknownSenderPolicy
 from replyd.domain.wakeup import BodyCodec
 from replyd.domain.window import WindowPolicy, delay_seconds
@@ -18,6 +20,16 @@ from replyd.ports import Channel, Clock, ConversationStore, LocalBuffer, Telemet
 
 # A side item outlives every wake-up that can still ask for it.
 _SIDE_ITEM_SECONDS = 30 * 24 * 60 * 60
+
+
+def body_name(sid: str) -> str:
+    """The side item with a body that is too large for the record."""
+    return f"inbound#{sid}"
+
+
+def notice_name(customer: str) -> str:
+    """The side item that says when an unknown sender got the notice."""
+    return f"notice#{customer}"
 
 
 class AcceptMessage:
@@ -40,11 +52,12 @@ class AcceptMessage:
         new_key: Callable[[str, str], ConversationKey],
         lookup_cache_seconds: float = 3,
         prepare: Callable[[InboundMessage], None] | None = None,
+        retention: Retention = FOR_EVER,
     ) -> None:
         """`prepare`: called with each message that the AI is about to answer, for what takes time
         and can be done while its window is open."""
         self._store = store
-        self._find = FindConversation(store, clock, telemetry, lookup_cache_seconds)
+        self._find = FindConversation(store, clock, telemetry, lookup_cache_seconds, retention)
         self._wakeups = wakeups
         self._channel = channel
         self._clock = clock
@@ -56,6 +69,7 @@ class AcceptMessage:
         self._unknown = unknown
         self._new_key = new_key
         self._prepare = prepare
+        self._retention = retention
 
     async def __call__(self, message: InboundMessage) -> None:
         for _ in range(2):
@@ -65,7 +79,7 @@ class AcceptMessage:
             match await self._stage(message, route):
                 case turn.Staged() as staged:
                     await self._wake(message, route, staged)
-                    return await self._find.remember(message)
+                    return await self._find.remember(message, route.target.key)
                 case turn.AlreadySettled():
                     return self._drop(message, "already_settled")
             # The item went away between lookup and STAGE: look once more.
@@ -82,6 +96,7 @@ class AcceptMessage:
         body_ref = await self._body_ref(message, now)
         entry = steps.pending_entry(message, now, body_ref, confirm=confirm)
         first = not route.target.staged_before
+        expires_at = self._retention.record_until(now)
         for _ in range(3):
             step = steps.stage(
                 message.sid,
@@ -91,6 +106,7 @@ class AcceptMessage:
                 opt_out=stop or (route.opted_out and not start),
                 opt_in=start,
                 consent=noted,
+                expires_at=expires_at,
             )
             try:
                 result = await self._store.apply(route.target.key, step)
@@ -104,11 +120,16 @@ class AcceptMessage:
             first = not first
         else:
             raise Permanent("dynamodb", "the record refuses a message in both forms of STAGE")
+        if body_ref and not isinstance(answer, turn.Staged):
+            # Settled, or the record was erased meanwhile: nothing leads there. Its expiry removes
+            # what this leaves behind.
+            with suppress(ReplydError):
+                await self._store.delete_side(body_ref)
         self._find.staged(message, route.target.key)
         if stop or start:
             self._find.forget(message)
             for sibling in route.siblings:
-                mark = steps.mark_opt_out(now, opted_out=stop)
+                mark = steps.mark_opt_out(now, opted_out=stop, expires_at=expires_at)
                 await self._store.apply(sibling.key, mark)
         return answer
 
@@ -116,7 +137,7 @@ class AcceptMessage:
         """Put a body that is too large for the record aside, and name where it lies."""
         if len(json.dumps(message.as_dict())) <= routing.MAX_INLINE_BYTES:
             return ""
-        name = f"inbound#{message.sid}"
+        name = body_name(message.sid)
         expires_at = now // 1000 + _SIDE_ITEM_SECONDS
         await self._store.put_side(name, {"message": message.as_dict()}, expires_at)
         return name
@@ -196,7 +217,7 @@ class AcceptMessage:
         if self._words.is_stop(message):
             return
         now = self._clock.now()
-        name = f"notice#{message.customer}"
+        name = notice_name(message.customer)
         if not await self._store.once_per(name, now // 1000, routing.NOTICE_PERIOD_SECONDS):
             return
         part = OutboundPart(

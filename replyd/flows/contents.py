@@ -137,7 +137,7 @@ class ContentReader:
     # --- voice notes ---------------------------------------------------------------------------
 
     def _listen(self, message: InboundMessage, place: int) -> "asyncio.Task[str]":
-        name = f"heard#{message.sid}#{place}"
+        name = words_name(message.sid, place)
         task = self._listening.get(name)
         if task is None or _may_succeed_now(task):
             task = asyncio.create_task(self._transcribed(name, message, place))
@@ -208,6 +208,11 @@ class ContentReader:
 
     def _tell(self, kind: str, outcome: str, started: int, reason: str = "") -> None:
         self._telemetry.emit(FileRead(kind, outcome, self._clock.now() - started, reason))
+
+
+def words_name(sid: str, place: int) -> str:
+    """The side item with the words of a message's file."""
+    return f"heard#{sid}#{place}"
 
 
 def _looked_at(task: "asyncio.Task[str]") -> None:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from replyd.domain import history, steps
-from replyd.domain.expressions import Applied
+from replyd.domain.expressions import Applied, Refused
 from replyd.errors import DependencyError
 from replyd.flows.workbench import Turn
 
@@ -18,9 +18,14 @@ async def roll_over(held: Turn) -> None:
         return
     head, store = entries[:count], held.bench.store
     name = history.archive_name(held.conversation.conversation_id)
+    part = history.archive_part(head)
+    until = held.bench.retention.archive_until(held.bench.clock.now())
     try:
-        await store.put_side(name, {"messages": list(head)}, None, part=history.archive_part(head))
+        await store.put_side(name, {"messages": list(head)}, until, part=part)
         result = await store.apply(held.key, steps.roll_over(held.lease.token, head))
+        if isinstance(result, Refused) and result.item is None:
+            # The record was erased meanwhile, and its archive with it.
+            await store.delete_side(name, part=part)
     except DependencyError as error:
         held.bench.failed("roll_over", error)
         return

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from replyd.domain import consent, person_steps, recovery, steps, turn
-from replyd.domain.expressions import Step
+from replyd.domain.expressions import Action, Step
 from replyd.domain.record import Entry, Outbox
 from replyd.errors import Permanent, ReplydError, Temporary
 from replyd.flows.workbench import Turn
@@ -49,6 +49,7 @@ async def settle(
             usage=usage,
             prune=prune if entries else (),
             prune_consent=consent.surplus(held.conversation.consents),
+            kept=_kept(held),
         )
 
     if not await _until_held(held, outbox, commit):
@@ -78,9 +79,19 @@ async def settle_person(held: Turn, outbox: Outbox) -> bool:
     """As `settle`, for a person's answer: it settles no message, and the lease goes."""
 
     def commit(seen: Outbox, entries: tuple[Entry, ...]) -> Step:
-        return person_steps.commit_person(held.lease.token, seen, entries, held.bench.clock.now())
+        return person_steps.commit_person(
+            held.lease.token, seen, entries, held.bench.clock.now(), kept=_kept(held)
+        )
 
     return await _until_held(held, outbox, commit)
+
+
+def _kept(held: Turn) -> tuple[Action, ...]:
+    """By what the claim has seen: a STOP that came since is pending, and its own COMMIT has the
+    last word."""
+    bench = held.bench
+    expires_at = bench.retention.record_until(bench.clock.now())
+    return steps.renewed(expires_at, opted_out=held.conversation.opted_out)
 
 
 async def _until_held(held: Turn, outbox: Outbox, commit: _Commit) -> bool:

@@ -11,6 +11,7 @@ from replyd.domain.expressions import Step, StepResult
 from replyd.domain.messages import ConversationKey, InboundMessage
 from replyd.domain.profile import Profile, Profiles
 from replyd.domain.record import Conversation, Outbox, Pending, conversation_from
+from replyd.domain.retention import FOR_EVER, Retention
 from replyd.domain.turn import TurnPolicy, pause_ms
 from replyd.domain.wakeup import BodyCodec
 from replyd.domain.window import WindowPolicy
@@ -80,6 +81,7 @@ class Workbench:
     keep_messages: int = 50
     seen_keep: int = 500
     seen_horizon_ms: int = 15 * 24 * 60 * 60 * 1000
+    retention: Retention = FOR_EVER
     # What a customer is told when the AI gives up; empty for nothing.
     apology_text: str = ""
     # How long a part waits until the one before it is on its way.

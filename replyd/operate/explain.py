@@ -77,7 +77,11 @@ def _continued(conversation: Conversation, turn_id: str) -> bool:
 
 
 async def _archived(desk: Desk, conversation_id: str) -> list[Entry]:
-    items = [pair async for page in desk.table.archive(conversation_id) for pair in page.items]
+    items = [
+        pair
+        async for page in desk.table.parts(archive_name(conversation_id))
+        for pair in page.items
+    ]
     # Their keys carry the time.
     items.sort(key=lambda pair: (pair[0].partition, pair[0].sort))
     return [entry for _, item in items for entry in _entries(item)]

@@ -3,6 +3,7 @@ and one contract suite (`tests/contract/`) runs on both."""
 
 from replyd.ports.channel import Channel, MediaLibrary, SignedRequest
 from replyd.ports.conversations import ConversationStore
+from replyd.ports.erasure import Fate, Kept, KeptMessage, KeptMessages, MessageEraser, ThreadEraser
 from replyd.ports.model import (
     File,
     Finish,
@@ -20,6 +21,7 @@ from replyd.ports.operators import (
     Page,
     TableSize,
     WholeTable,
+    part_of,
 )
 from replyd.ports.process import Clock, Ids, LocalBuffer, Telemetry
 from replyd.ports.queues import Depth, HandoffQueue, Received, WakeupQueue, WatchedQueue
@@ -34,13 +36,18 @@ __all__ = [
     "DeadMessage",
     "DeadQueue",
     "Depth",
+    "Fate",
     "File",
     "Finish",
     "HandoffQueue",
     "Ids",
+    "Kept",
+    "KeptMessage",
+    "KeptMessages",
     "Line",
     "LocalBuffer",
     "MediaLibrary",
+    "MessageEraser",
     "ModelReply",
     "ModelRequest",
     "Moderator",
@@ -51,10 +58,12 @@ __all__ = [
     "SignedRequest",
     "TableSize",
     "Telemetry",
+    "ThreadEraser",
     "ToolContext",
     "Toolbox",
     "Transcriber",
     "WakeupQueue",
     "WatchedQueue",
     "WholeTable",
+    "part_of",
 ]

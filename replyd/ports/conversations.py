@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from replyd.domain.expressions import Step, StepResult
+from replyd.domain.expressions import Condition, Step, StepResult
 from replyd.domain.messages import (
     ConversationKey,
 )
@@ -29,6 +29,17 @@ class ConversationStore(Protocol):
         """Put a new item; false when one is there already."""
         ...
 
+    async def erase(
+        self,
+        key: ConversationKey,
+        condition: Condition,
+        *,
+        leaving: Mapping[str, Any] | None = None,
+    ) -> StepResult:
+        """Delete the item, or put one with its key and these attributes alone in its place, under
+        this condition. A refusal brings the item as it was."""
+        ...
+
     async def put_side(
         self, name: str, attributes: Mapping[str, Any], expires_at: int | None, *, part: str = ""
     ) -> None:
@@ -37,9 +48,13 @@ class ConversationStore(Protocol):
         items of that name, in their order."""
         ...
 
-    async def get_side(self, name: str) -> dict[str, Any] | None: ...
+    async def get_side(self, name: str) -> dict[str, Any] | None:
+        """With the table's own key in it: attributes of those names are not to be had back."""
+        ...
 
-    async def delete_side(self, name: str) -> None: ...
+    async def delete_side(self, name: str, *, part: str = "") -> bool:
+        """Whether there was one; a request that had to be repeated may say that there was none."""
+        ...
 
     async def once_per(self, name: str, now: int, period: int) -> bool:
         """True for one caller per `period`, for all instances; times in epoch seconds."""

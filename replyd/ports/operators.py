@@ -17,6 +17,12 @@ class Page:
     units: float = 0.0
 
 
+def part_of(key: ConversationKey, name: str) -> str:
+    """Which part of `name` the key of a side item stands for, in a table with a sort key or
+    without."""
+    return key.sort or key.partition.removeprefix(f"{name}#")
+
+
 @dataclass(frozen=True, slots=True)
 class TableSize:
     """An estimate, hours old."""
@@ -35,8 +41,9 @@ class WholeTable(Protocol):
         one each time: what comes behind the key `after` can be read later."""
         ...
 
-    def archive(self, conversation_id: str) -> AsyncIterator[Page]:
-        """The archive items of a conversation, oldest first."""
+    def parts(self, name: str) -> AsyncIterator[Page]:
+        """The side items of this name that have a part, such as `archive#<conversation_id>`, in
+        the order of their parts; `part_of` tells which one an item is."""
         ...
 
 

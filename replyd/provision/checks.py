@@ -7,6 +7,8 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from replyd.adapters.provisioning import QueueFacts, TableFacts
+from replyd.domain import record
+from replyd.errors import DependencyError
 from replyd.ports import WholeTable
 from replyd.provision.ai_checks import (
     CheckedModel,
@@ -39,6 +41,8 @@ class Inspector(Protocol):
     async def queue(self, url: str) -> QueueFacts: ...
 
     async def table(self, name: str) -> TableFacts | None: ...
+
+    async def ttl_attribute(self, name: str) -> str: ...
 
 
 class CheckedChannel(Protocol):
@@ -132,7 +136,26 @@ async def _table(inspector: Inspector, settings: Settings) -> tuple[bool, str, s
         return False, f"its status is {facts.status.lower()}", "wait until it is active"
     if problems := list(about_table(facts, wanted)):
         return False, "reachable", "; ".join(f"it {problem}" for problem in problems)
-    return True, f"active, {' + '.join(filter(None, (facts.partition_key, facts.sort_key)))}", ""
+    found = f"active, {' + '.join(filter(None, (facts.partition_key, facts.sort_key)))}"
+    return True, found, await _about_retention(inspector, settings)
+
+
+async def _about_retention(inspector: Inspector, settings: Settings) -> str:
+    """Advice where the settings want things to expire, and they will not."""
+    wanted = settings.retention
+    if not (wanted.record_days or wanted.archive_days):
+        return ""
+    try:
+        attribute = await inspector.ttl_attribute(settings.conversations.table)
+    except DependencyError as error:
+        return f"whether [retention] takes effect cannot be read: {error.reason}"
+    if attribute == record.EXPIRES_AT:
+        return ""
+    instead = f' on "{attribute}" instead' if attribute else ""
+    return (
+        f'[retention] has no effect: enable its time to live on "{record.EXPIRES_AT}"'
+        f"{instead and f', it is{instead}'}"
+    )
 
 
 async def _account(channel: CheckedChannel, account_sid: str) -> tuple[bool, str, str]:

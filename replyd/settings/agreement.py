@@ -35,6 +35,7 @@ def disagreements(settings: Settings) -> list[Disagreement]:
         *_template(settings),
         *_others(settings),
         *_catch_up(settings),
+        *_retention(settings),
         *ai_agreement.disagreements(settings),
     ]
 
@@ -186,6 +187,22 @@ def _others(s: Settings) -> Iterator[Disagreement]:
             f"history.seen_days ({s.history.seen_days}) must be more than "
             f"{LONGEST_RETENTION_DAYS}: SQS can keep a message that long, and one that is "
             "forgotten by then would be answered twice",
+        )
+
+
+def _retention(s: Settings) -> Iterator[Disagreement]:
+    record, archive = s.retention.record_days, s.retention.archive_days
+    if record and not archive:
+        yield Disagreement(
+            ("retention.archive_days", "retention.record_days"),
+            "retention.archive_days is missing: the archive of a conversation that is gone would "
+            "stay for ever, and nothing would lead to it",
+        )
+    if record and record < s.history.seen_days:
+        yield Disagreement(
+            ("retention.record_days", "history.seen_days"),
+            f"retention.record_days ({record}) must be at least history.seen_days "
+            f"({s.history.seen_days}): a message that comes once more would be taken for a new one",
         )
 
 

@@ -38,6 +38,7 @@ from replyd.settings.values import (
 
 DeliveryState = Literal["sent", "delivered", "read", "undelivered", "failed"]
 Words = Annotated[tuple[str, ...], AfterValidator(as_words)]
+Days = Annotated[int, Field(ge=0, le=36_500)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -244,6 +245,21 @@ class History(BaseModel):
     must stay small."""
     seen_days: Count = 15
     """For how many days it keeps them. More than the 14 days for which SQS can keep a message."""
+
+
+class Retention(BaseModel):
+    """How long the table keeps what is in it, by its time to live on `expires_at`. DynamoDB deletes
+    within a few days after that. docs/privacy.md says what is kept where."""
+
+    model_config = FROZEN
+
+    record_days: Days = 0
+    """For how many days a conversation is kept after its last turn; 0: for ever, and `expires_at`
+    is left alone, also where it was set before. One whose customer has opted out is kept for ever.
+    At least `history.seen_days`."""
+    archive_days: Days = 0
+    """For how many days entries are kept that have left the record for the archive; 0: for ever.
+    Required with `record_days`."""
 
 
 class Delivery(BaseModel):

@@ -14,6 +14,7 @@ from replyd.settings.groups import (
     Ops,
     OptOut,
     Queues,
+    Retention,
     Server,
     Turn,
     UnknownSender,
@@ -57,6 +58,7 @@ class Settings(BaseModel):
     opt_out: OptOut = OptOut()
     catchup: CatchUp = CatchUp()
     history: History = History()
+    retention: Retention = Retention()
     delivery: Delivery = Delivery()
     logging: Logging = Logging()
     aws: Aws = Aws()

@@ -6,7 +6,7 @@ from typing import Any
 
 from replyd.domain import record as r
 from replyd.domain.catch_up import Inbox
-from replyd.domain.expressions import Step, StepResult
+from replyd.domain.expressions import Condition, Step, StepResult
 from replyd.domain.messages import (
     ConversationKey,
     InboundMessage,
@@ -58,6 +58,20 @@ class WiredStore:
             "store", lambda: at_once(self._table.create(key, attributes)), "create", key.sort
         )
 
+    async def erase(
+        self,
+        key: ConversationKey,
+        condition: Condition,
+        *,
+        leaving: Mapping[str, Any] | None = None,
+    ) -> StepResult:
+        return await self._wires.call(
+            "store",
+            lambda: at_once(self._table.erase(key, condition, leaving=leaving)),
+            "erase",
+            key.sort,
+        )
+
     async def put_side(
         self, name: str, attributes: Mapping[str, Any], expires_at: int | None, *, part: str = ""
     ) -> None:
@@ -72,9 +86,9 @@ class WiredStore:
             "store", lambda: at_once(self._table.get_side(name)), f"get {name}"
         )
 
-    async def delete_side(self, name: str) -> None:
-        await self._wires.call(
-            "store", lambda: at_once(self._table.delete_side(name)), f"delete {name}"
+    async def delete_side(self, name: str, *, part: str = "") -> bool:
+        return await self._wires.call(
+            "store", lambda: at_once(self._table.delete_side(name, part=part)), f"delete {name}"
         )
 
     async def once_per(self, name: str, now: int, period: int) -> bool:

@@ -336,6 +336,34 @@ async def test_a_table_that_is_not_there(provisioning: Provisioning, names: Name
     assert "replyd init" in table.mend
 
 
+@pytest.mark.parametrize(
+    ("retention", "attribute", "advice"),
+    [
+        ({}, "", ""),
+        ({"archive_days": 30}, "expires_at", ""),
+        ({"archive_days": 30}, "", 'enable its time to live on "expires_at"'),
+        ({"archive_days": 30}, "ttl", 'on "expires_at", it is on "ttl" instead'),
+    ],
+)
+async def test_retention_needs_a_time_to_live(
+    retention: dict[str, int], attribute: str, advice: str
+) -> None:
+    settings = Settings.model_validate({"ai": {"model": "m"}, "retention": retention})
+    table = by_name(await checked(settings, _Inspector(attribute)))["table"]
+    assert table.ok
+    assert advice in table.mend
+    assert bool(advice) == bool(table.mend)
+
+
+async def test_a_time_to_live_is_read_from_the_table(
+    provisioning: Provisioning, names: Names
+) -> None:
+    await init(provisioning, Conversations(), names)
+    table = {"table": names.table}
+    settings = Settings.model_validate({"conversations": table, "retention": {"archive_days": 1}})
+    assert not by_name(await checked(settings, provisioning))["table"].mend
+
+
 async def test_a_table_that_cannot_be_scanned_is_no_failure(endpoint: str) -> None:
     settings = Settings(conversations=Conversations(table=f"t{uuid4().hex[:12]}"))
     async with table_scan(settings) as table:
@@ -347,11 +375,17 @@ async def test_a_table_that_cannot_be_scanned_is_no_failure(endpoint: str) -> No
 
 
 class _Inspector:
+    def __init__(self, ttl_attribute: str = "expires_at") -> None:
+        self._ttl_attribute = ttl_attribute
+
     async def queue(self, url: str) -> QueueFacts:
         return QueueFacts(url, "arn:q", dead_letter_arn="arn:d", max_receives=10)
 
     async def table(self, name: str) -> TableFacts:
         return TableFacts(name, "ACTIVE", "recipient_tel", "conversation_id")
+
+    async def ttl_attribute(self, _name: str) -> str:
+        return self._ttl_attribute
 
 
 async def test_what_does_not_answer_holds_nothing_up() -> None:

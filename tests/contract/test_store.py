@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from replyd.domain import delivery, steps
+from replyd.adapters.memory import LoopClock, Recorder
+from replyd.domain import delivery, erasure, steps
 from replyd.domain import record as r
-from replyd.domain.expressions import Applied, Refused, Step
+from replyd.domain.expressions import Applied, ItemExists, Refused, Step
 from replyd.domain.messages import ConversationKey
 from replyd.domain.record import Outbox, conversation_from
 from replyd.domain.window import WindowPolicy
+from replyd.flows.find_conversation import FindConversation
 from replyd.ports import ConversationStore
 from tests.support.world import BUSINESS, CUSTOMER, KEY, message
 
@@ -428,14 +430,55 @@ async def test_side_items_live_apart(store: ConversationStore) -> None:
     item = await store.get_side("inbound#SM1")
     assert item is not None
     assert len(item["message"]["body"]) == 9000
-    await store.delete_side("inbound#SM1")
+    assert await store.delete_side("inbound#SM1")
     assert await store.get_side("inbound#SM1") is None
+    assert not await store.delete_side("inbound#SM1")
 
 
 async def test_parts_of_a_side_item_live_apart(store: ConversationStore) -> None:
     for part in ("1", "2"):
         await store.put_side("archive#c-1", {"messages": [part]}, None, part=part)
     assert await store.get_side("archive#c-1") is None
+    assert not await store.delete_side("archive#c-1")
+    assert await store.delete_side("archive#c-1", part="2")
+    assert not await store.delete_side("archive#c-1", part="2")
+    assert await store.delete_side("archive#c-1", part="1")
+
+
+async def test_a_customer_is_found_under_the_other_name(store: ConversationStore) -> None:
+    await converse(store)
+    find = FindConversation(store, LoopClock(), Recorder(), 0)
+    shown = message(1, params={"ExternalUserId": "US.ABC123"})
+    await find.remember(shown, KEY)
+    hidden = message(2, sender="whatsapp:US.ABC123", params={})
+    route = await find(hidden)
+    assert route is not None
+    assert route.target.key == KEY
+
+
+async def test_a_record_is_erased_as_it_was_read(store: ConversationStore) -> None:
+    await claimed(store, 2)
+    condition = erasure.unchanged("a", 2)
+    refused = await store.erase(KEY, erasure.unchanged("b", 2))
+    assert isinstance(refused, Refused)
+    assert refused.item is not None
+    assert refused.item[r.SEQ] == 2
+    assert isinstance(await store.apply(KEY, stage(3)), Applied)
+    # A message has come: it must not go with the rest.
+    assert isinstance(await store.erase(KEY, condition), Refused)
+    assert isinstance(await store.erase(KEY, erasure.unchanged("a", 3)), Applied)
+    assert await store.read(KEY) is None
+    assert await store.erase(KEY, erasure.unchanged("a", 3)) == Refused(None)
+
+
+async def test_a_record_can_be_erased_but_for_some_of_it(store: ConversationStore) -> None:
+    await converse(store, name="Lee", messages=[{"content": "x"}])
+    assert isinstance(await store.erase(KEY, ItemExists(), leaving={r.OPTED_OUT: "then"}), Applied)
+    kept = {r.RECIPIENT_TEL: KEY.partition, r.CONVERSATION_ID: KEY.sort, r.OPTED_OUT: "then"}
+    assert await store.read(KEY) == kept
+    other = ConversationKey("+1", "c")
+    assert await store.erase(other, ItemExists(), leaving={r.OPTED_OUT: "then"}) == Refused(None)
+    assert await store.read(other) is None
 
 
 async def test_the_head_of_the_history_goes_only_as_it_was_read(store: ConversationStore) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from replyd.domain import consent, delivery, person_steps, steps, tool_steps, turn
+from replyd.domain import consent, delivery, erasure, person_steps, steps, tool_steps, turn
 from replyd.domain import record as r
 from replyd.domain.expressions import Applied, Refused, Step, StepResult
 from replyd.domain.record import Conversation, Outbox, conversation_from
@@ -103,6 +103,16 @@ def intend_person(token: str = "a") -> Step:
 def is_taken(result: StepResult, found: Conversation | None) -> bool:
     answer = person_steps.after_take(result, found, token="a", now=LATER, skew_ms=2_000)
     return isinstance(answer, turn.Claimed)
+
+
+def take_to_erase(token: str = "a") -> Step:
+    return erasure.take_to_erase(
+        token, "me", LATER, lease_ms=60_000, skew_ms=2_000, even_unanswered=True
+    )
+
+
+def is_taken_to_erase(_result: StepResult, found: Conversation | None) -> bool:
+    return turn.is_ours(found, "a")
 
 
 def is_persons_intent(result: StepResult, found: Conversation | None) -> bool:
@@ -274,6 +284,7 @@ CASES = {
     ),
     "take_over": Case(pending, person_steps.take_over("Ann", "a refund", NOW), is_applied),
     "give_back": Case(pending, person_steps.give_back(NOW), is_applied),
+    "take_to_erase": Case(pending, take_to_erase(), is_taken_to_erase),
     "set_handoff": Case(pending, steps.set_handoff(True), is_applied),
 }
 
@@ -292,7 +303,7 @@ async def test_a_step_sent_twice_holds_once(store: ConversationStore, case: Case
 async def test_every_step_is_among_the_cases() -> None:
     """A step that somebody adds needs a reading too."""
     made = {case.step.name for case in CASES.values()}
-    modules = (steps, delivery, tool_steps, consent, person_steps)
+    modules = (steps, delivery, tool_steps, consent, person_steps, erasure)
     builders = {
         name
         for module in modules
@@ -302,6 +313,13 @@ async def test_every_step_is_among_the_cases() -> None:
     # With `intend` the other INTENTs are made.
     builders.remove("intend")
     assert made == builders
+
+
+async def test_no_step_brings_a_record_back_that_was_erased(store: ConversationStore) -> None:
+    """DynamoDB's update makes an item that is not there, unless its condition forbids it."""
+    for case in CASES.values():
+        assert await store.apply(KEY, case.step) == Refused(None), case.step.name
+    assert await store.read(KEY) is None
 
 
 # --- what may happen between the two -------------------------------------------------------------

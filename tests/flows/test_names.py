@@ -62,19 +62,19 @@ async def test_an_id_that_nobody_has_seen_is_unknown() -> None:
     assert record.PENDING not in world.item()
 
 
-async def test_the_alias_is_put_once() -> None:
+async def test_the_alias_is_put_once_in_both_directions() -> None:
     world = World()
     world.converse()
     put: list[str] = []
     put_side = world.store.put_side
 
-    async def counted(name: str, *rest: Any, **more: Any) -> None:
-        put.append(name)
-        await put_side(name, *rest, **more)
+    async def counted(name: str, *rest: Any, part: str = "") -> None:
+        put.append(f"{name} {part}")
+        await put_side(name, *rest, part=part)
 
-    world.store.put_side = counted  # type: ignore[method-assign]
+    world.store.put_side = counted  # type: ignore[method-assign,assignment]
     await exchange(world, both(1), both(2), both(3))
-    assert put == [f"alias#{ID}"]
+    assert put == [f"alias#{CUSTOMER} {ID}", f"alias#{ID} "]
 
 
 async def test_an_alias_that_cannot_be_put_costs_no_message() -> None:

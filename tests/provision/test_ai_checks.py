@@ -30,6 +30,9 @@ class _Inspector:
     async def table(self, name: str) -> TableFacts:
         return TableFacts(name, "ACTIVE", "recipient_tel", "conversation_id")
 
+    async def ttl_attribute(self, _name: str) -> str:
+        return "expires_at"
+
 
 class Place:
     def __init__(self, openai: OpenAIDouble) -> None:

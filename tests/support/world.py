@@ -107,6 +107,7 @@ class World:
         opt_out: dict[str, Any] | None = None,
         sending: dict[str, Any] | None = None,
         catchup: dict[str, Any] | None = None,
+        retention: dict[str, Any] | None = None,
     ) -> None:
         """The arguments are settings of these groups. `tools` need no `url` here, and the model
         may call all of them unless `ai` lists others."""
@@ -141,6 +142,7 @@ class World:
                 "moderation": moderation or {},
                 "sending": sending or {},
                 "catchup": catchup or {},
+                "retention": retention or {},
                 "limits": limits or {},
                 "prices": prices or {},
                 "opt_out": {"stop_words": ["STOP"], "start_words": ["START"]} | (opt_out or {}),

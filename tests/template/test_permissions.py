@@ -88,7 +88,8 @@ def needed(
                 yield from allow(dead & theirs, replies, handoff)
                 yield from allow(dead - {"sqs:SendMessage"}, dead_replies, dead_handoff)
                 yield from allow(calls.actions(asks["TableScan"], of(WholeTable)), table)
-                yield from conversations(calls.asked_of("store", "operate"))
+                asked = calls.asked_of("store", "operate") | calls.asked_of("store", "flows/forget")
+                yield from conversations(asked)
 
     return set(grants())
 

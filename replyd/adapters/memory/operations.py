@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from replyd.adapters.memory.store import MemoryStore
-from replyd.domain.history import archive_name
 from replyd.domain.messages import ConversationKey
 from replyd.errors import Temporary
 from replyd.ports import DeadMessage, DeadQueue, Page, TableSize
@@ -33,9 +32,9 @@ class MemoryTable:
             self.read += len(items)
             yield Page(items, units=0.5)
 
-    async def archive(self, conversation_id: str) -> AsyncIterator[Page]:
+    async def parts(self, name: str) -> AsyncIterator[Page]:
         await asyncio.sleep(0)
-        mine = f"{archive_name(conversation_id)}#"
+        mine = f"{name}#"
         names = sorted(n for n in self.store.side if n.startswith(mine))
         yield Page(tuple((_side_key(n), self.store.side[n]) for n in names))
 

@@ -187,6 +187,23 @@ class MemoryStore:
         self.items[key] = self._keyed(key) | copy.deepcopy(dict(attributes))
         return True
 
+    async def erase(
+        self,
+        key: ConversationKey,
+        condition: Condition,
+        *,
+        leaving: Mapping[str, Any] | None = None,
+    ) -> StepResult:
+        await asyncio.sleep(0)
+        item = self.items.get(key)
+        if not holds(condition, item):
+            return Refused(copy.deepcopy(item))
+        if leaving is None:
+            self.items.pop(key, None)
+        else:
+            self.items[key] = copy.deepcopy(dict(leaving)) | self._keyed(key)
+        return Applied({})
+
     def _keyed(self, key: ConversationKey) -> dict[str, Any]:
         partition, sort = self._names
         return {partition: key.partition} | ({sort: key.sort} if sort else {})
@@ -197,15 +214,16 @@ class MemoryStore:
         await asyncio.sleep(0)
         expiry = {} if expires_at is None else {"expires_at": expires_at}
         key = f"{name}#{part}" if part else name
-        self.side[key] = copy.deepcopy(dict(attributes)) | expiry
+        kept = {n: v for n, v in attributes.items() if n not in self._names}
+        self.side[key] = copy.deepcopy(kept) | expiry
 
     async def get_side(self, name: str) -> dict[str, Any] | None:
         await asyncio.sleep(0)
         return copy.deepcopy(self.side.get(name))
 
-    async def delete_side(self, name: str) -> None:
+    async def delete_side(self, name: str, *, part: str = "") -> bool:
         await asyncio.sleep(0)
-        self.side.pop(name, None)
+        return self.side.pop(f"{name}#{part}" if part else name, None) is not None
 
     async def once_per(self, name: str, now: int, period: int) -> bool:
         await asyncio.sleep(0)

@@ -4,6 +4,7 @@ from replyd.adapters.openai.assistants import OpenAIAssistants
 from replyd.adapters.openai.audio import OpenAITranscriber
 from replyd.adapters.openai.chat import OpenAIChat
 from replyd.adapters.openai.client import create_client
+from replyd.adapters.openai.erasure import OpenAIThreads
 from replyd.adapters.openai.failures import NAME
 from replyd.adapters.openai.moderation import OpenAIModerator
 from replyd.adapters.openai.responses import OpenAIResponses
@@ -14,6 +15,7 @@ __all__ = [
     "OpenAIChat",
     "OpenAIModerator",
     "OpenAIResponses",
+    "OpenAIThreads",
     "OpenAITranscriber",
     "create_client",
 ]

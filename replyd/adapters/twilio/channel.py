@@ -13,21 +13,17 @@ from types import MappingProxyType
 from typing import Any
 
 import aiohttp
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from replyd.adapters.twilio import failures, inbound, listing, signature
 from replyd.adapters.twilio.accounts import Accounts
 from replyd.adapters.twilio.exchange import Exchange
+from replyd.adapters.twilio.retries import is_soon_over, retrying, was_not_accepted
 from replyd.adapters.twilio.typing import TypingIndicators
 from replyd.domain import address
 from replyd.domain.catch_up import Inbox
 from replyd.domain.messages import InboundMessage, OutboundPart, Params, SentMessage
-from replyd.errors import Ambiguous, Busy, DependencyDown, DependencyError, Temporary
+from replyd.errors import Ambiguous, DependencyDown, DependencyError, Temporary
 from replyd.ports import SignedRequest
-
-TRIES = 3
-# Longer waits are the caller's: it can serve other conversations meanwhile.
-MAX_WAIT_SECONDS = 2.0
 
 _SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
 
@@ -85,8 +81,8 @@ class TwilioChannel:
         when it certainly was not, Permanent when it never will be. Failures to connect and short
         429s are tried up to three times within `timeout_seconds`."""
         deadline = self._deadline()
-        retrying = self._retrying(_was_not_accepted, deadline)
-        return await retrying(self._submit, part, deadline)
+        insisting = retrying(was_not_accepted, deadline, self._sleep)
+        return await insisting(self._submit, part, deadline)
 
     async def sent_since(
         self, account_sid: str, sender: str, recipient: str, since: int
@@ -96,8 +92,8 @@ class TwilioChannel:
         Raises Temporary, Busy or DependencyDown when they cannot be read for now, also when an
         answer is no list, Permanent for a final 4xx and a longer list. Never Ambiguous."""
         deadline = self._deadline()
-        retrying = self._retrying(_is_soon_over, deadline)
-        read = partial(retrying, self._read, account_sid, deadline)
+        insisting = retrying(is_soon_over, deadline, self._sleep)
+        read = partial(insisting, self._read, account_sid, deadline)
         return await listing.read_since(read, account_sid, sender, recipient, since)
 
     async def received_since(self, account_sid: str, since: int, until: int) -> Inbox:
@@ -109,8 +105,8 @@ class TwilioChannel:
 
         async def read(target: str) -> Mapping[str, Any]:
             deadline = self._deadline()
-            retrying = self._retrying(_is_soon_over, deadline)
-            answer: Mapping[str, Any] = await retrying(self._read, account_sid, deadline, target)
+            insisting = retrying(is_soon_over, deadline, self._sleep)
+            answer: Mapping[str, Any] = await insisting(self._read, account_sid, deadline, target)
             return answer
 
         return await listing.received_since(
@@ -184,22 +180,6 @@ class TwilioChannel:
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._timeout
 
-    def _retrying(
-        self, repeatable: Callable[[BaseException], bool], deadline: float
-    ) -> AsyncRetrying:
-        loop = asyncio.get_running_loop()
-
-        def too_late(state: RetryCallState) -> bool:
-            return state.attempt_number >= TRIES or loop.time() + state.upcoming_sleep >= deadline
-
-        return AsyncRetrying(
-            retry=retry_if_exception(repeatable),
-            wait=_wait,
-            stop=too_late,
-            sleep=self._sleep,
-            reraise=True,
-        )
-
 
 def _content(part: OutboundPart) -> dict[str, str]:
     """https://www.twilio.com/docs/content/send-templates-created-with-the-content-template-builder"""
@@ -209,24 +189,3 @@ def _content(part: OutboundPart) -> dict[str, str]:
     if part.content_variables:
         form["ContentVariables"] = json.dumps(dict(part.content_variables), ensure_ascii=False)
     return form
-
-
-def _was_not_accepted(error: BaseException) -> bool:
-    if isinstance(error, Busy):
-        return error.delay is not None and error.delay <= MAX_WAIT_SECONDS
-    return isinstance(error, Temporary) and error.code == failures.UNREACHABLE
-
-
-def _is_soon_over(error: BaseException) -> bool:
-    """For reads, which are safe to repeat whatever became of the first one."""
-    if isinstance(error, Busy) or not isinstance(error, Temporary):
-        return _was_not_accepted(error)
-    wait = error.delay or 0
-    return not isinstance(error, DependencyDown) and wait <= MAX_WAIT_SECONDS
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, Temporary) and error.delay is not None:
-        return error.delay
-    return 0.1 * 2.0 ** (state.attempt_number - 1)

@@ -16,6 +16,7 @@ from replyd.adapters.twilio import failures, inbound
 from replyd.domain.catch_up import Inbox, Listed
 from replyd.domain.messages import SentMessage
 from replyd.errors import Permanent, Temporary
+from replyd.ports import KeptMessage, KeptMessages
 
 # Twilio allows 1000. With 500 the largest page stays small enough to be read at once, and most
 # conversations are one page, so that it does not matter where it sorts what has no `date_sent`.
@@ -93,6 +94,29 @@ async def received_since(
             continue
         found.append(Listed(message, at))
     return Inbox(tuple(found), reached, unreadable)
+
+
+async def exchanged_with(get: Get, account_sid: str, customer: str) -> KeptMessages:
+    """From and to `customer`, an address with its prefix. `get` reads one page by path and query.
+
+    What the list shows is about to be erased: a message counts only when its own fields say that
+    it is one from or to a customer of this address. So a business number has none."""
+    path, found, whole = messages_path(account_sid), dict[str, KeptMessage](), True
+    for side, direction in (("From", "inbound"), ("To", "outbound")):
+        rows, all_read = await _read_rows(get, path, {side: customer, "PageSize": PAGE_SIZE}, 0)
+        whole = whole and all_read
+        for row in rows:
+            sid = _text(row, "sid")
+            is_theirs = _text(row, side.lower()) == customer
+            if is_theirs and _text(row, "direction").startswith(direction) and is_sid(sid):
+                count = _text(row, "num_media")
+                files = int(count) if count.isdecimal() else inbound.MAX_MEDIA
+                found[sid] = KeptMessage(account_sid, sid, side == "From", files)
+    return KeptMessages(tuple(found.values()), whole)
+
+
+def is_sid(text: str) -> bool:
+    return _SID.fullmatch(text) is not None
 
 
 async def _read_rows(

@@ -56,6 +56,7 @@ class AssistantsApi:
             web.get("/v1/assistants/{assistant}", self._serve("retrieve_assistant")),
             web.post("/v1/threads", self._serve("create_thread")),
             web.get(thread, self._serve("retrieve_thread")),
+            web.delete(thread, self._serve("delete_thread")),
             web.post(f"{thread}/messages", self._serve("create_message")),
             web.get(f"{thread}/messages", self._serve("list_messages")),
             web.delete(f"{thread}/messages/{{message}}", self._serve("delete_message")),
@@ -65,6 +66,7 @@ class AssistantsApi:
             web.post(f"{run}/cancel", self._serve("cancel_run")),
             web.post(f"{run}/submit_tool_outputs", self._serve("submit_tool_outputs")),
             web.post("/v1/files", self._serve("upload_file")),
+            web.delete("/v1/files/{file}", self._serve("delete_file")),
         ]
 
     # --- what tests and the demo say ---
@@ -133,6 +135,8 @@ class AssistantsApi:
     async def _body(self, request: web.Request, operation: str) -> Body | web.Response:
         if operation == "upload_file":
             return await wire.read_upload(request)
+        if operation == "delete_file":
+            return {}
         if self.gone:
             return error(404, f"Invalid URL ({request.method} {request.path})")
         if request.headers.get("OpenAI-Beta") != "assistants=v2":
@@ -164,6 +168,11 @@ class AssistantsApi:
 
     def _retrieve_thread(self, request: web.Request, _: Body) -> Body:
         return self._thread(request).body
+
+    def _delete_thread(self, request: web.Request, _: Body) -> Body:
+        name = self._thread(request).body["id"]
+        self.forget(name)
+        return {"id": name, "object": "thread.deleted", "deleted": True}
 
     def _create_message(self, request: web.Request, body: Body) -> Body:
         thread = self._thread(request)
@@ -250,6 +259,12 @@ class AssistantsApi:
             "purpose": body["purpose"],
             "status": "processed",
         }
+
+    def _delete_file(self, request: web.Request, _: Body) -> Body:
+        name = request.match_info["file"]
+        if self._files.pop(name, None) is None:
+            raise RefusedError(f"No such File object: {name}", 404)
+        return {"id": name, "object": "file", "deleted": True}
 
     # --- what happens ---
 

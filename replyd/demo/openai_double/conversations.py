@@ -40,11 +40,13 @@ class Conversation:
 
 
 class ConversationsApi:
-    """Conversations without end, unless they are deleted or forgotten."""
+    """Conversations without end, unless they are deleted or forgotten. `orphans`: the items that
+    deleted ones had left, which nobody can get at any more."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._conversations: dict[str, Conversation] = {}
+        self.orphans: list[Body] = []
 
     def routes(self) -> Iterable[web.RouteDef]:
         one = "/v1/conversations/{id}"
@@ -55,6 +57,7 @@ class ConversationsApi:
             web.delete(one, self._delete),
             web.get(f"{one}/items", self._list_items),
             web.post(f"{one}/items", self._create_items),
+            web.delete(f"{one}/items/{{item}}", self._delete_item),
         ]
 
     def get(self, conversation_id: str) -> Conversation | None:
@@ -97,6 +100,8 @@ class ConversationsApi:
         found = self._find(request)
         if isinstance(found, web.Response):
             return found
+        # The API says of this call: "Items in the conversation will not be deleted."
+        self.orphans += found.items
         self.forget(found.id)
         body = {"id": found.id, "object": "conversation.deleted", "deleted": True}
         return web.json_response(body)
@@ -125,6 +130,17 @@ class ConversationsApi:
         if found.running:
             return locked()
         return _page(found.add(items), more=False)
+
+    async def _delete_item(self, request: web.Request) -> web.Response:
+        found = self._find(request)
+        if isinstance(found, web.Response):
+            return found
+        name = request.match_info["item"]
+        kept = [item for item in found.items if item["id"] != name]
+        if len(kept) == len(found.items):
+            return error(404, f"Item with id '{name}' not found in conversation.")
+        found.items = kept
+        return web.json_response(found.body())
 
     def _find(self, request: web.Request) -> Conversation | web.Response:
         if (denied := self._shared.denied(request)) is not None:

@@ -55,19 +55,21 @@ class ResponsesApi:
             conversation.running = False
 
     async def _retrieve(self, request: web.Request) -> web.Response:
-        found = self._find(request)
+        found = await self._found(request)
         return found if isinstance(found, web.Response) else web.json_response(found)
 
     async def _delete(self, request: web.Request) -> web.Response:
-        found = self._find(request)
+        found = await self._found(request)
         if isinstance(found, web.Response):
             return found
         self.forget(found["id"])
         return web.json_response({"id": found["id"], "object": "response.deleted", "deleted": True})
 
-    def _find(self, request: web.Request) -> Body | web.Response:
+    async def _found(self, request: web.Request) -> Body | web.Response:
         if (denied := self._shared.denied(request)) is not None:
             return denied
+        if (hindered := await self._shared.hindered(request)) is not None:
+            return hindered
         name = request.match_info["id"]
         if name not in self._responses:
             return error(404, f"Response with id '{name}' not found.")
