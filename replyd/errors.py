@@ -50,6 +50,11 @@ class DependencyDown(Temporary):
     """The dependency cannot be used by anybody now: unreachable, or it refuses our credentials."""
 
 
+class KeepsFailing(DependencyDown):
+    """It has failed again and again, whoever asked. Unlike a refusal, this last call may have been
+    carried out, and cost something."""
+
+
 class Permanent(DependencyError):
     """Repeating cannot help. `reason` is one that an operator can act on."""
 

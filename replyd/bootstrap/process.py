@@ -74,9 +74,14 @@ async def supervisor(
             wait_seconds=settings.queues.wait_seconds,
             visibility_seconds=settings.visibility_seconds,
         )
+        accounts = await stack.enter_async_context(twilio_accounts(settings))
         health = Health(
             clock,
-            {"dynamodb": partial(store.get_side, "probe"), "sqs": wakeups.probe},
+            {
+                "dynamodb": partial(store.get_side, "probe"),
+                "sqs": wakeups.probe,
+                "secretsmanager": accounts.probe,
+            },
         )
         metrics = MetricsSink(
             __version__, tools=settings.tools, profiles=("default", *settings.ai.names())
@@ -85,7 +90,6 @@ async def supervisor(
             [LogSink(clock.elapsed), metrics, health, *sinks], on_failure=metrics.sink_failed
         )
         models = await stack.enter_async_context(ai_parts(settings, clock, telemetry))
-        accounts = await stack.enter_async_context(twilio_accounts(settings))
         parts = Parts(
             store=store,
             wakeups=wakeups,

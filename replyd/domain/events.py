@@ -7,7 +7,7 @@ whoever may show them; the log masks them. `at` is epoch milliseconds, durations
 from dataclasses import dataclass
 
 from replyd.domain.messages import ConversationKey
-from replyd.errors import DependencyDown, DependencyError
+from replyd.errors import Busy, DependencyDown, DependencyError, Permanent
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,18 +223,20 @@ class PersonActed:
 @dataclass(frozen=True, slots=True)
 class DependencyFailed:
     """A call that did not succeed, after the adapter's own retries. `down`: nobody can use the
-    dependency now, as against one call that failed."""
+    dependency now, as against one call that failed. `unwell`: it failed on its side, or did not
+    answer, as against refusing this one request."""
 
     dependency: str
     operation: str
     reason: str
     code: str = ""
     down: bool = False
+    unwell: bool = False
 
     @classmethod
     def of(cls, error: DependencyError, operation: str) -> "DependencyFailed":
-        down = isinstance(error, DependencyDown)
-        return cls(error.dependency, operation, error.reason, error.code, down)
+        down, unwell = isinstance(error, DependencyDown), not isinstance(error, Busy | Permanent)
+        return cls(error.dependency, operation, error.reason, error.code, down, unwell)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from replyd.domain import effects, formatting, output, prompt, turn, usage
 from replyd.domain.events import ModelAnswered, ModelAsked
 from replyd.domain.record import Conversation
 from replyd.domain.tools import HAND_OVER, hand_over_arguments
-from replyd.errors import Busy, DependencyDown, Permanent
+from replyd.errors import Busy, DependencyDown, KeepsFailing, Permanent
 from replyd.flows.compose import Draft, draft_from, fixed_draft
 from replyd.flows.tools import called, run_tools
 from replyd.flows.workbench import Turn
@@ -115,6 +115,8 @@ async def _respond(held: Turn, request: ModelRequest) -> ModelReply:
     account.calls_open += 1
     try:
         reply = await bench.model.respond(request)
+    except KeepsFailing:
+        raise
     except (Busy, DependencyDown, Permanent):
         # Refused, so that nothing was spent.
         account.calls_open -= 1

@@ -6,7 +6,14 @@ from typing import Protocol
 
 from replyd.domain import breaker
 from replyd.domain.breaker import Breaker, BreakerPolicy
-from replyd.errors import Busy, DependencyDown, DependencyError, Permanent, Temporary
+from replyd.errors import (
+    Busy,
+    DependencyDown,
+    DependencyError,
+    KeepsFailing,
+    Permanent,
+    Temporary,
+)
 from replyd.flows.pacing import KeyPace
 from replyd.ports import Clock, ModelReply, ModelRequest, ReplyModel
 
@@ -70,8 +77,9 @@ class Models:
         self._gone: dict[str, str] = {}
 
     async def respond(self, request: ModelRequest) -> ModelReply:
-        """Raises as the profile's own model does, and DependencyDown while that is not asked:
-        `delay` says when it will be. Busy also when others use up the key."""
+        """Raises as the profile's own model does, KeepsFailing for the failure after which that is
+        left alone, and DependencyDown meanwhile: `delay` says when it will be asked again. Busy
+        also when others use up the key."""
         own = self._own(request.profile)
         if request.state is not None:
             # What a fallback has begun nobody else can go on with.
@@ -162,14 +170,16 @@ class _Guarded:
                 reply = await self.backend.model.respond(request)
             except DependencyError as error:
                 self._failed(epoch, error)
-                raise
+                failure = self._outage(error) or error
             except BaseException:
                 self._become(breaker.abandoned(self._breaker, epoch))
                 raise
-            self._become(breaker.succeeded(self._breaker, epoch))
-            if used := reply.input_tokens + reply.output_tokens:
-                slot.used(used)
-            return reply
+            else:
+                self._become(breaker.succeeded(self._breaker, epoch))
+                if used := reply.input_tokens + reply.output_tokens:
+                    slot.used(used)
+                return reply
+            raise failure
 
     def _admitted(self) -> tuple[Breaker, int]:
         state, answer = breaker.admit(self._breaker, self._clock.elapsed())
@@ -187,6 +197,15 @@ class _Guarded:
             return
         now = self._clock.elapsed()
         self._become(breaker.failed(self._breaker, epoch, error, now, self._policy))
+
+    def _outage(self, error: DependencyError) -> DependencyDown | None:
+        """What a failure amounts to that has opened the breaker, or left it open: an outage, which
+        must not use up the attempts of whoever happens to be asking."""
+        if type(error) is not Temporary or not isinstance(self._breaker, breaker.Open):
+            return None
+        left = self._breaker.until - self._clock.elapsed()
+        delay = max(error.delay or 0.0, left)
+        return KeepsFailing(error.dependency, error.reason, code=error.code, delay=delay or None)
 
     def _become(self, state: Breaker) -> None:
         before, self._breaker = self._breaker, state

@@ -61,8 +61,11 @@ async def send(
                 if not sids or attempt >= bench.policy.max_attempts:
                     return Sent(sids, error)
                 bench.failed("send", error)
-                pause = turn.pause_ms(attempt, bench.ids.jitter()) / 1000
-                await asyncio.sleep(max(pause, error.delay or 0))
+                pause = turn.pause_ms(attempt, bench.ids.jitter())
+                wanted = max(pause, (error.delay or 0) * 1000)
+                # An odd `Retry-After` must not hold the conversation up for a day.
+                async with held.lease.kept():
+                    await asyncio.sleep(min(wanted, turn.LONGEST_PAUSE_MS) / 1000)
                 continue
             except (Permanent, Ambiguous) as error:
                 return Sent(sids, error)

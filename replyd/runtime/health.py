@@ -15,6 +15,9 @@ PROBE_SECONDS = 3.0
 _PROBE_KEPT_SECONDS = 2.0
 # A vendor that failed counts as down until it answers again, or for this long.
 _FAILURE_KEPT_SECONDS = 60.0
+# A vendor that answers with errors, or not at all, so often in a row is down too.
+_FAILURES_IN_A_ROW = 5
+_VENDORS = frozenset({"openai", "twilio"})
 
 
 class Health:
@@ -33,6 +36,8 @@ class Health:
         self._probes = probes
         self._probe_seconds = probe_seconds
         self._failed: dict[str, tuple[float, str]] = {}
+        # By vendor, when the last failure was and how many there were in a row.
+        self._unwell: dict[str, tuple[float, int]] = {}
         self._probed: tuple[float, dict[str, str]] = (float("-inf"), {})
         self._probing = asyncio.Lock()
         self.starting = True
@@ -40,14 +45,29 @@ class Health:
 
     def emit(self, event: Event) -> None:
         if isinstance(event, DependencyFailed):
-            # One customer's failure, or a hiccup, says nothing of the others.
-            if not event.down or event.dependency in self._probes:
+            if event.dependency in self._probes:
                 return
-            self._failed[event.dependency] = (self._clock.elapsed(), event.reason)
+            # One customer's failure, or a hiccup, says nothing of the others.
+            if event.down or self._again(event) >= _FAILURES_IN_A_ROW:
+                self._failed[event.dependency] = (self._clock.elapsed(), event.reason)
         elif isinstance(event, ModelAnswered):
-            self._failed.pop("openai", None)
+            self._answered("openai")
         elif isinstance(event, PartSent):
-            self._failed.pop("twilio", None)
+            self._answered("twilio")
+
+    def _again(self, event: DependencyFailed) -> int:
+        """How many times in a row the vendor has failed by now."""
+        if not event.unwell or event.dependency not in _VENDORS:
+            return 0
+        now = self._clock.elapsed()
+        at, times = self._unwell.get(event.dependency, (now, 0))
+        times = times + 1 if now - at <= _FAILURE_KEPT_SECONDS else 1
+        self._unwell[event.dependency] = (now, times)
+        return times
+
+    def _answered(self, vendor: str) -> None:
+        self._failed.pop(vendor, None)
+        self._unwell.pop(vendor, None)
 
     async def problems(self) -> dict[str, str]:
         """What stands in the way, by dependency; empty when ready."""

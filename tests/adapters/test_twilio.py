@@ -608,7 +608,7 @@ def closed_port() -> int:
 
 async def test_a_refused_connection_is_tried_again_and_safe(make: Make, naps: Naps) -> None:
     error = await failure(make(base_url=f"http://127.0.0.1:{closed_port()}").send(part()))
-    assert type(error) is Temporary
+    assert type(error) is DependencyDown
     assert error.code == failures.UNREACHABLE
     assert len(naps.taken) == 2
 
@@ -637,7 +637,7 @@ async def test_a_name_that_does_not_resolve(make: Make, naps: Naps) -> None:
     async with aiohttp.ClientSession(connector=connector) as nameless:
         channel = make(session=nameless, base_url="http://api.example.invalid")
         error = await failure(channel.send(part()))
-    assert type(error) is Temporary
+    assert type(error) is DependencyDown
     assert "name" in error.reason
     assert len(naps.taken) == 2
 
@@ -650,7 +650,9 @@ async def test_no_connection_in_time_is_safe_to_repeat(twilio: TwilioDouble, mak
         slow = asyncio.create_task(make(session=narrow).send(part()))
         await accepted.wait()
         error = await failure(make(session=narrow, timeout_seconds=0.02).send(part()))
-        assert type(error) is Temporary
+        # On a busy machine the time is over before it begins.
+        assert isinstance(error, Temporary)
+        assert error.code == failures.UNREACHABLE
         assert len(twilio.sent) == 1
         await slow
 
@@ -957,7 +959,7 @@ async def test_a_read_that_takes_too_long(make: Make) -> None:
 
 async def test_a_list_from_nowhere_and_for_nobody(make: Make) -> None:
     nowhere = make(base_url=f"http://127.0.0.1:{closed_port()}")
-    assert type(await failure(listed(nowhere))) is Temporary
+    assert type(await failure(listed(nowhere))) is DependencyDown
     assert isinstance(await failure(listed(make(accounts={}))), Permanent)
 
 

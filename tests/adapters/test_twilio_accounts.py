@@ -20,7 +20,7 @@ from replyd.adapters.twilio.media import TwilioMedia
 from replyd.bootstrap.connections import twilio_accounts, twilio_channel
 from replyd.demo.twilio_double import TwilioDouble
 from replyd.domain.messages import Media, OutboundPart
-from replyd.errors import DependencyDown, DependencyError, Permanent, Temporary
+from replyd.errors import Busy, DependencyDown, DependencyError, Permanent, Temporary
 from replyd.runtime.webhook_server import INBOUND_PATH
 from replyd.settings import Settings
 from tests.contract.conftest import client
@@ -217,21 +217,23 @@ def test_refusals_cost_one_look_up_a_minute() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "kind"),
+    "failure",
     [
-        (Temporary("secretsmanager", "broke", code="x"), Temporary),
-        (DependencyDown("secretsmanager", "cannot be reached", code="x"), DependencyDown),
-        (Permanent("secretsmanager", "does not exist", code="x"), DependencyDown),
+        Temporary("secretsmanager", "broke", code="x"),
+        Busy("secretsmanager", "throttles us", code="x"),
+        DependencyDown("secretsmanager", "cannot be reached", code="x"),
+        Permanent("secretsmanager", "does not exist", code="x"),
     ],
 )
 def test_without_any_token_nothing_can_be_judged_and_it_is_tried_again_soon(
-    failure: DependencyError, kind: type[DependencyError]
+    failure: DependencyError,
 ) -> None:
     async def test(accounts: Accounts, secrets: MemorySecrets) -> None:
         for ask in (accounts.usable, accounts.refresh, accounts.usable, accounts.refresh):
             with pytest.raises(DependencyError) as caught:
                 await ask(ACCOUNT)
-            assert type(caught.value) is kind
+            # Nobody's message fares better: no attempt is used up.
+            assert type(caught.value) is DependencyDown
             assert (caught.value.dependency, caught.value.code) == ("twilio", "x")
         assert len(secrets.asked) == 2
         await asyncio.sleep(INTERVAL_WITHOUT_TOKEN_SECONDS)
@@ -239,6 +241,37 @@ def test_without_any_token_nothing_can_be_judged_and_it_is_tried_again_soon(
         assert accounts.tokens(ACCOUNT) == (OLD,)
 
     run(test, failures=[failure, failure])
+
+
+def test_ready_once_any_token_is_known() -> None:
+    other = "AC" + "4" * 32
+
+    async def main() -> None:
+        secrets = MemorySecrets({"b": OLD}, failures=[Temporary("secretsmanager", "broke")] * 4)
+        accounts = Accounts({}, secrets=secrets, secret_names={ACCOUNT: "a", other: "b"})
+        for _ in range(3):
+            with pytest.raises(DependencyDown, match="broke"):
+                await accounts.probe()
+        # However often somebody asks.
+        assert sorted(secrets.asked) == ["a", "b"]
+        await asyncio.sleep(INTERVAL_WITHOUT_TOKEN_SECONDS)
+        with pytest.raises(DependencyDown):
+            await accounts.probe()
+        await asyncio.sleep(INTERVAL_WITHOUT_TOKEN_SECONDS)
+        # The other account's secret is for its owner to mend.
+        await accounts.probe()
+        asked = len(secrets.asked)
+        # What is known stays good, whatever becomes of the service.
+        secrets.failures += [Temporary("secretsmanager", "broke")] * 10
+        await asyncio.sleep(3600)
+        await accounts.probe()
+        assert len(secrets.asked) == asked
+        await Accounts({SET_ACCOUNT: ["set"]}).probe()
+        await Accounts({SET_ACCOUNT: ["set"]}, secrets=secrets, secret_names={ACCOUNT: "a"}).probe()
+        assert len(secrets.asked) == asked
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(main())
 
 
 def test_what_was_known_stays_in_use() -> None:
@@ -366,7 +399,7 @@ async def test_a_send_without_a_token_was_certainly_not_made(
     channel = TwilioChannel(
         session, accounts=accounts, base_url=twilio.base_url, timeout_seconds=0.05
     )
-    with pytest.raises(Temporary) as caught:
+    with pytest.raises(DependencyDown) as caught:
         await channel.send(part(twilio))
     assert caught.value.code == "timeout"
     await accounts.close()

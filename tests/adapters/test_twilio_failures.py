@@ -35,6 +35,7 @@ PUBLISHED: dict[Kind, set[int]] = {
     },
     failures.SENDER: {21606, 30034, 63001, 63002, 63007, 63020, 63051},
     failures.ACCOUNT: {20003, 20005, 63038},
+    failures.OUTAGE: set(),
 }
 ERRORS: dict[Kind, type[DependencyError]] = {
     failures.RETRY: Temporary,
@@ -45,6 +46,7 @@ ERRORS: dict[Kind, type[DependencyError]] = {
     failures.RECIPIENT: Permanent,
     failures.SENDER: Permanent,
     failures.ACCOUNT: DependencyDown,
+    failures.OUTAGE: DependencyDown,
 }
 
 

@@ -10,7 +10,14 @@ import pytest
 from replyd.adapters.memory import LoopClock, MemoryModel
 from replyd.domain.breaker import BreakerPolicy
 from replyd.domain.tools import ToolCall, ToolResult
-from replyd.errors import Busy, DependencyDown, DependencyError, Permanent, Temporary
+from replyd.errors import (
+    Busy,
+    DependencyDown,
+    DependencyError,
+    KeepsFailing,
+    Permanent,
+    Temporary,
+)
 from replyd.flows.models import GONE, Backend, Models
 from replyd.flows.pacing import KeyPace
 from replyd.ports import File, Line, ModelReply, ModelRequest
@@ -156,8 +163,10 @@ async def test_a_model_that_is_down_is_not_asked_until_its_time() -> None:
 async def test_it_recovers_by_itself() -> None:
     office = Office()
     office.fail("a", TIMEOUT, TIMEOUT, TIMEOUT, DOWN)
-    for _ in range(3):
+    for _ in range(2):
         await office.error(Temporary)
+    last = await office.error(KeepsFailing)
+    assert (last.reason, last.code, last.delay) == (TIMEOUT.reason, TIMEOUT.code, 30)
     assert (await office.error(DependencyDown)).reason == TIMEOUT.reason
     await asyncio.sleep(30)
     # The first trial fails, the second does not.

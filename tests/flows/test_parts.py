@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from replyd.domain import record
 from replyd.domain.events import PartSent
-from replyd.errors import DependencyDown
+from replyd.errors import Busy, DependencyDown
 from tests.support.world import World, message
 
 LONG = "\n\n".join([f"{word} " * 200 for word in ("first", "second", "third")])
@@ -51,6 +52,37 @@ async def test_a_state_that_cannot_be_read_holds_nothing_up() -> None:
     world = world_of_parts()
     world.channel.list_failures = [DependencyDown("twilio", "unreachable")] * 2
     assert await sent_at(world) == [0, 0.2, 0.4]
+
+
+async def test_a_part_that_is_to_come_tomorrow_holds_the_conversation_up_for_minutes_only() -> None:
+    world = world_of_parts()
+    world.channel.failures = [None, Busy("twilio", "too many requests", delay=86_400)]
+    async with world.running() as worker:
+        await worker.accept(message(1))
+        await asyncio.sleep(160)
+        assert world.outcomes() == ["partly_sent"]
+        assert len(world.channel.accepted) == 1
+        world.model.answer = lambda _: "the next answer"
+        await worker.accept(message(2))
+        # A number is left alone for five minutes at most.
+        await asyncio.sleep(180)
+    assert [part.text for part in world.channel.accepted[1:]] == ["the next answer"]
+
+
+async def test_the_lease_is_kept_while_a_part_waits() -> None:
+    world = world_of_parts()
+    world.channel.failures = [None, Busy("twilio", "too many requests", delay=70)]
+    leases: list[int] = []
+    async with world.running() as worker:
+        await worker.accept(message(1))
+        for _ in range(80):
+            await asyncio.sleep(1)
+            if lease := world.item().get(record.LEASE):
+                leases.append(lease["expires_at"] - world.clock.now())
+        assert len(world.channel.accepted) == 3
+    # Of 60 s: nobody else comes near to taking it.
+    assert min(leases) >= 29_000
+    assert world.outcomes() == ["replied"]
 
 
 @pytest.mark.parametrize("state", ["failed", "undelivered"])

@@ -10,9 +10,16 @@ from typing import Any
 import aiohttp
 import pytest
 
-from replyd.domain.events import DependencyFailed, ModelAnswered, PartSent
+from replyd.domain.events import DependencyFailed, Event, ModelAnswered, PartSent
 from replyd.domain.messages import ConversationKey
-from replyd.errors import DependencyDown, Permanent, Temporary
+from replyd.errors import (
+    Ambiguous,
+    Busy,
+    DependencyDown,
+    DependencyError,
+    Permanent,
+    Temporary,
+)
 from replyd.runtime.health import Health
 from replyd.runtime.ops_server import OpsServer
 from tests.http.conftest import Log
@@ -246,6 +253,52 @@ async def test_stop_and_a_port_that_is_taken() -> None:
 async def test_nothing_needs_to_be_started_to_be_stopped() -> None:
     health = Health(Clock(), {})
     await OpsServer(health=health, render=lambda: (b"", ""), host="127.0.0.1", port=0).stop()
+
+
+@pytest.mark.parametrize(
+    ("vendor", "error", "answer"),
+    [
+        ("twilio", Ambiguous("twilio", "HTTP 503: it may have accepted the message"), SENT),
+        ("openai", Temporary("openai", "no answer within 60 s"), ANSWERED),
+    ],
+)
+async def test_a_vendor_that_fails_again_and_again_is_down(
+    ops: Ops, vendor: str, error: DependencyError, answer: Event
+) -> None:
+    failure = DependencyFailed.of(error, "turn")
+    for _ in range(4):
+        ops.health.emit(failure)
+    assert (await ops.ready())[0] == 200
+    ops.health.emit(failure)
+    assert await ops.ready() == (503, {vendor: error.reason})
+    ops.health.emit(answer)
+    for _ in range(4):
+        ops.health.emit(failure)
+    assert (await ops.ready())[0] == 200
+
+
+async def test_failures_that_are_far_apart_are_not_in_a_row(ops: Ops) -> None:
+    for _ in range(20):
+        ops.health.emit(DependencyFailed.of(Temporary("openai", "HTTP 500"), "turn"))
+        ops.clock.seconds += 61
+    assert (await ops.ready())[0] == 200
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        # It works, and says no.
+        Busy("twilio", "too many requests"),
+        Permanent("twilio", "the customer has blocked us"),
+        # Not a vendor whose answers anybody counts.
+        Temporary("replyd", "too little of the lease was left to start a send"),
+        Temporary("tools", "HTTP 500"),
+    ],
+)
+async def test_what_does_not_count_as_down_however_often(ops: Ops, error: DependencyError) -> None:
+    for _ in range(20):
+        ops.health.emit(DependencyFailed.of(error, "turn"))
+    assert (await ops.ready())[0] == 200
 
 
 async def test_one_call_that_failed_does_not_make_the_instance_unready(ops: Ops) -> None:

@@ -62,8 +62,8 @@ class Accounts:
     async def usable(self, account_sid: str) -> tuple[str, ...]:
         """The same, after a first look-up where there was none.
 
-        Raises Temporary or DependencyDown when there is none to be had, Permanent for an account
-        that is not ours."""
+        Raises DependencyDown when there is none to be had, Permanent for an account that is not
+        ours."""
         kept = self._kept.get(account_sid)
         tokens = await kept.usable() if kept else self._set.get(account_sid, ())
         if not tokens:
@@ -83,9 +83,21 @@ class Accounts:
         """Look the account's tokens up, after a signature that does not fit; at most once a minute,
         however many ask, and for at most 2 s. Whether they are others now.
 
-        Raises Temporary or DependencyDown when none are known: then nobody can tell what fits."""
+        Raises DependencyDown when none are known: then nobody can tell what fits."""
         kept = self._kept.get(account_sid)
         return await kept.changed() if kept else False
+
+    async def probe(self) -> None:
+        """Raises DependencyDown while no account's token is known: then no webhook can be judged,
+        and nothing be sent. One that was known stays good."""
+        known = [kept.is_known for kept in self._kept.values()]
+        if not known or any(known) or any(self._set.values()):
+            return
+        looked = [kept.usable() for kept in self._kept.values()]
+        answers = await asyncio.gather(*looked, return_exceptions=True)
+        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        if len(failures) == len(answers):
+            raise failures[0]
 
     async def close(self) -> None:
         for kept in self._kept.values():
@@ -105,6 +117,10 @@ class _KeptTokens:
         # Apart: forged signatures must not put off what Twilio's own refusal calls for.
         self._renewed_at: dict[str, float] = {}
         self._lookup: asyncio.Task[None] | None = None
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self._tokens)
 
     def known(self) -> tuple[str, ...]:
         if self._tokens and _now() - self._looked_at >= self._refresh_seconds:
@@ -165,9 +181,8 @@ class _KeptTokens:
 
     def _fail(self) -> tuple[str, ...]:
         failure = self._failure or Temporary(failures.NAME, "no answer yet", code="timeout")
-        # As a token that Twilio refuses: it is for people to mend, and no fault of the message's.
-        down = isinstance(failure, DependencyDown | Permanent)
-        raise (DependencyDown if down else Temporary)(
+        # As a token that Twilio refuses: no fault of the message's, and nobody's fares better.
+        raise DependencyDown(
             failures.NAME,
             f"the secret with the account's auth token: {failure.reason}",
             code=failure.code,

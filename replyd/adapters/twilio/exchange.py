@@ -69,7 +69,7 @@ class Exchange:
             async with asyncio.timeout_at(deadline):
                 tokens = await self._accounts.usable(account_sid)
         except TimeoutError:
-            raise Temporary(failures.NAME, "no auth token in time", code="timeout") from None
+            raise DependencyDown(failures.NAME, "no auth token in time", code="timeout") from None
 
         async def call(tokens: Sequence[str]) -> Answer:
             answer = Answer(401, None, {})
@@ -100,7 +100,7 @@ class Exchange:
     ) -> Answer:
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0:
-            raise failures.unreachable("no time left to connect")
+            raise Temporary(failures.NAME, "no time left to connect", code=failures.UNREACHABLE)
         # `connect` also covers the wait for a pooled connection, and must end first: an expired
         # `total` does not tell whether anything was written.
         timeout = aiohttp.ClientTimeout(

@@ -64,7 +64,9 @@ ACCOUNT = Kind(
     f"Sends again later, once the account is repaired; {_LONG}.",
 )
 
-KINDS = (RETRY, PAUSE, RECONCILE, WINDOW, CONTENT, RECIPIENT, SENDER, ACCOUNT)
+OUTAGE = Kind("outage", DependencyDown, "Nobody can reach Twilio.", f"Sends again later; {_LONG}.")
+
+KINDS = (RETRY, PAUSE, RECONCILE, WINDOW, CONTENT, RECIPIENT, SENDER, ACCOUNT, OUTAGE)
 
 _CREDENTIALS = "the account SID or auth token is refused: set the account's current auth token"
 _SENDER = "the account cannot send from this business number: check the sender in the console"
@@ -201,9 +203,10 @@ def _is_code(text: str) -> bool:
     return re.fullmatch(r"[0-9]{1,6}", text) is not None
 
 
-def unreachable(reason: str) -> Temporary:
-    """A failure before anything was written: certainly not accepted."""
-    return Temporary(NAME, reason, code=UNREACHABLE)
+def unreachable(reason: str) -> DependencyDown:
+    """A failure to connect: certainly not accepted, and the next conversation would fare no
+    better, so that an outage uses up nobody's attempts."""
+    return DependencyDown(NAME, reason, code=UNREACHABLE)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -257,7 +260,7 @@ _DEFAULTS = (
     ("403", ACCOUNT, "the credentials may not send messages: check the account"),
     ("other 4xx", CONTENT, f"refused, see {_LINK}"),
     ("1xx to 3xx", ACCOUNT, "no answer of Twilio's API: check `twilio.base_url`"),
-    ("no connection", RETRY, "nothing was written; after a short while tried again at once"),
+    ("no connection", OUTAGE, "nothing was written; after a short while tried again at once"),
     ("no answer, or a broken one", RECONCILE, "the request was written, or may have been"),
 )
 

@@ -188,7 +188,9 @@ class TwilioMedia:
                 data = await self._read(response)
                 return _Answer(200, content_type=content_type, data=data)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            raise failures.unreachable("no connection to where the media is") from None
+            raise Temporary(
+                failures.NAME, "no connection to where the media is", code=failures.UNREACHABLE
+            ) from None
         except (aiohttp.ClientError, OSError):
             raise Temporary(
                 failures.NAME, "the connection broke before the file's end", code="disconnected"

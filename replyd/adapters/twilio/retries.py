@@ -41,10 +41,9 @@ def was_not_accepted(error: BaseException) -> bool:
 
 def is_soon_over(error: BaseException) -> bool:
     """For what is safe to repeat whatever became of the first try."""
-    if isinstance(error, Busy) or not isinstance(error, Temporary):
+    if isinstance(error, Busy | DependencyDown) or not isinstance(error, Temporary):
         return was_not_accepted(error)
-    wait = error.delay or 0
-    return not isinstance(error, DependencyDown) and wait <= MAX_WAIT_SECONDS
+    return (error.delay or 0) <= MAX_WAIT_SECONDS
 
 
 def _wait(state: RetryCallState) -> float:
