@@ -77,7 +77,7 @@ class UnreliableAws(CountingProxy):
         super().__init__(target)
         self._moods = moods
 
-    async def _pass(self, request: web.Request) -> web.Response:
+    async def _pass(self, request: web.Request) -> web.StreamResponse:
         kind = self._moods.next(AWS_FAULTS)
         if kind != "aws: 500":
             answer = await super()._pass(request)

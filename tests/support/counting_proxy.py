@@ -23,11 +23,16 @@ class CountingProxy:
         self._session = aiohttp.ClientSession(auto_decompress=False)
         app = web.Application(client_max_size=2**21)
         app.router.add_route("*", "/{path:.*}", self._pass)
-        self._runner = web.AppRunner(app, access_log=None)
+        # A request that is held back must not hold up the end.
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await self._listen(0)
         self.base_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         return self
+
+    async def _listen(self, port: int) -> None:
+        assert self._runner is not None
+        await web.TCPSite(self._runner, "127.0.0.1", port).start()
 
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._runner is not None
@@ -35,7 +40,7 @@ class CountingProxy:
         await self._runner.cleanup()
         await self._session.close()
 
-    async def _pass(self, request: web.Request) -> web.Response:
+    async def _pass(self, request: web.Request) -> web.StreamResponse:
         operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
         self.counts[operation] += 1
         if self.fail[operation] > 0:
