@@ -41,7 +41,8 @@ from tests.support.fault_proxy import DEPENDENCIES, MODES, Dependency, FaultProx
 SETTINGS = {
     "REPLYD_WINDOW__QUIET_SECONDS": "2",
     "REPLYD_WINDOW__MAX_WAIT_SECONDS": "10",
-    "REPLYD_QUEUES__WAIT_SECONDS": "20",
+    # A drain waits for the poll under way.
+    "REPLYD_QUEUES__WAIT_SECONDS": "5",
     "REPLYD_CATCHUP__INTERVAL_SECONDS": "30",
     "REPLYD_CATCHUP__SETTLE_SECONDS": "15",
     "REPLYD_CATCHUP__START_SECONDS": "1",
