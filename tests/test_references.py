@@ -3,7 +3,9 @@
 import json
 import socket
 from collections.abc import Collection, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import boto3
 import pytest
@@ -392,6 +394,40 @@ def test_where_nobody_answers_it_exits_69(
     aws.setenv("OPENAI_API_KEY", "secretsmanager:references/openai#key")
     assert cli.main([command]) == 69
     assert capsys.readouterr().err == "secretsmanager: cannot be reached\n"
+
+
+class _Refuses(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.send_response(400)
+        self.end_headers()
+        self.wfile.write(b'{"__type": "ThrottlingException"}')
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_where_it_throttles_it_exits_69(
+    aws: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Refuses) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        aws.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", f"http://127.0.0.1:{server.server_port}")
+        aws.setenv("OPENAI_API_KEY", "secretsmanager:references/openai#key")
+        assert cli.main(["serve"]) == 69
+        server.shutdown()
+    assert capsys.readouterr().err == "secretsmanager: throttles us\n"
+
+
+def test_where_no_answer_comes_it_exits_69_in_time(
+    aws: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.setattr("replyd.bootstrap.secrets.LOOKUP_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        aws.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", f"http://127.0.0.1:{port}")
+        aws.setenv("OPENAI_API_KEY", "secretsmanager:references/openai#key")
+        assert cli.main(["serve"]) == 69
+    assert capsys.readouterr().err == "secretsmanager: no answer within 0.5 s\n"
 
 
 def test_commands_that_need_no_secret_ask_for_none(

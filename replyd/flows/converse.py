@@ -116,6 +116,7 @@ async def _respond(held: Turn, request: ModelRequest) -> ModelReply:
     try:
         reply = await bench.model.respond(request)
     except KeepsFailing:
+        # It may have been carried out: what was reserved stays.
         raise
     except (Busy, DependencyDown, Permanent):
         # Refused, so that nothing was spent.

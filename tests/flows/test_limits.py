@@ -7,7 +7,7 @@ import pytest
 
 from replyd.domain import record
 from replyd.domain.events import TurnEnded
-from replyd.errors import Temporary
+from replyd.errors import KeepsFailing, Temporary
 from replyd.ports import ModelReply
 from tests.support.world import World, message
 
@@ -105,9 +105,12 @@ async def test_silence_settles_and_records_the_messages() -> None:
     assert world.history()[-1] == ("user", "question 2")
 
 
-async def test_a_call_whose_answer_never_came_counts_as_what_was_reserved() -> None:
+@pytest.mark.parametrize("error", [Temporary, KeepsFailing])
+async def test_a_call_whose_answer_never_came_counts_as_what_was_reserved(
+    error: type[Temporary],
+) -> None:
     world = limited(reserve_tokens=500)
-    world.model.failures = [Temporary("openai", "no answer in time")]
+    world.model.failures = [error("openai", "no answer in time")]
     await write(world, 1)
     assert world.outcomes() == ["retry", "replied"]
     assert world.item()[record.USAGE]["total"] == {

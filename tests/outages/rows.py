@@ -17,8 +17,9 @@ HEAD = (
     "the customer gets",
     "recovery",
 )
-# What the page speaks of.
-_SECONDS = (1, 3, 5, 10, 20, 40, 60, 90)
+# What the page speaks of: finer for webhooks, where the page promises the most.
+_WEBHOOK_SECONDS = (1, 10)
+_SECONDS = (5, 10, 20, 40, 60, 90)
 _IN_TIME_SECONDS = 20
 
 
@@ -63,8 +64,9 @@ def _webhook(seen: Observed) -> str:
     if statuses == {200}:
         return "200"
     refused = [seconds for status, seconds in seen.webhooks if status != 200]
+    names = "/".join(map(str, sorted(statuses - {200})))
     others = ", or 200" if 200 in statuses else ""
-    return f"{'/'.join(map(str, sorted(statuses - {200})))} {_within(max(refused))}{others}"
+    return f"{names} {_within(max(refused), _WEBHOOK_SECONDS)}{others}"
 
 
 def _ready(seen: Observed) -> Iterator[str]:
@@ -72,5 +74,5 @@ def _ready(seen: Observed) -> Iterator[str]:
         yield f"503 `{name}` {_within(seconds)}"
 
 
-def _within(seconds: float) -> str:
-    return f"within {next(s for s in _SECONDS if seconds <= s + 0.1)} s"
+def _within(seconds: float, steps: tuple[int, ...] = _SECONDS) -> str:
+    return f"within {next(step for step in steps if seconds <= step + 0.1)} s"

@@ -54,7 +54,7 @@ class Observed:
     not ready; `ready_after`, `answered_after`: seconds from the outage's end until it was ready
     for good, and until all that had been acknowledged by then was answered. `replies`: parts that
     Twilio accepted in the second half of the outage; `longest_wait`: seconds for an answer, also
-    to what CATCH-UP found. `at_people`: messages that they got. `requests` to the dependency."""
+    to what CATCH-UP found. `at_people`: messages that they got."""
 
     webhooks: list[tuple[int, float]] = field(default_factory=list)
     ready: dict[str, float] = field(default_factory=dict)
@@ -64,7 +64,6 @@ class Observed:
     replies: int = 0
     longest_wait: float = 0.0
     at_people: int = 0
-    requests: list[float] = field(default_factory=list)
     balance: Balance = field(default_factory=Balance)
 
 
@@ -76,6 +75,8 @@ class OutageWorld:
         self._outages = {name: Outage(name) for name in DEPENDENCIES}
         self.outage = self._outages[dependency]
         self.chance = random.Random(seed)
+        # The pauses between the tries of a request are tenacity's, which draws from this one.
+        random.seed(seed)
         self.clock = LoopClock()
         self.store = MemoryStore()
         self.queue = MemoryQueue(
@@ -248,7 +249,6 @@ class OutageWorld:
             await asyncio.sleep(seconds)
             self.outage.mode = None
             ended = now()
-            seen.requests = list(self.outage.requests)
             written = {asked.sid for asked in self.asked if asked.acknowledged}
             while written - self._in_histories():
                 assert now() < ended + 600, "not all messages are answered after ten minutes"
