@@ -6,6 +6,7 @@ from typing import Any
 
 from replyd.domain.delivery import NOT_DELIVERED, UNKNOWN
 from replyd.domain.messages import InboundMessage, Media
+from replyd.domain.notes import foreign, note, quoted
 from replyd.domain.record import iso
 
 _KINDS = (
@@ -24,53 +25,58 @@ _QUOTED_AT_MOST = 300
 
 
 def readable(
-    message: InboundMessage, *, quoted: str = "", notes: Mapping[int, str] | None = None
+    message: InboundMessage, *, reply_to: str = "", notes: Mapping[int, str] | None = None
 ) -> str:
-    """A message of any type as text. What has no text says in brackets what it was. `quoted`: what
+    """A message of any type as text. What has no text says in a note what it was. `reply_to`: what
     it replies to; `notes`: what is known of its files, by their place."""
     lines = [*_choice(message), *_reaction(message), *_location(message)]
     body = message.body.strip()
     # Twilio repeats in Body what was tapped, picked or reacted with.
     if body and not (lines and body in _repeated(message)):
-        lines.insert(0, message.body)
+        lines.insert(0, foreign(message.body))
     lines += [(notes or {}).get(i) or unread(m) for i, m in enumerate(message.media)]
     if not lines:
         kind = message.param("MessageType") or "unknown"
-        lines.append(f"[sent a message without text, of type {kind[:40]}]")
-    lines[:0] = _circumstances(message, quoted)
+        lines.append(note(f"sent a message without text, of type {quoted(kind[:40])}"))
+    lines[:0] = _circumstances(message, reply_to)
     return "\n".join(lines)
 
 
-def _circumstances(message: InboundMessage, quoted: str) -> list[str]:
+def _circumstances(message: InboundMessage, reply_to: str) -> list[str]:
     """How the message came: what it replies to, whose words it may be, which advertisement."""
-    lines = [f'[in reply to "{quoted}"]'] if quoted else []
+    lines = [note(f'in reply to "{quoted(reply_to)}"')] if reply_to else []
     if "true" in (message.param(n).lower() for n in ("Forwarded", "FrequentlyForwarded")):
-        lines.append("[forwarded: these need not be the customer's own words]")
+        lines.append(note("forwarded: these need not be the customer's own words"))
     shown = [message.param(n).strip() for n in ("ReferralHeadline", "ReferralBody")]
     if any(shown) or message.param("ReferralSourceUrl"):
-        about = " ".join(" - ".join(filter(None, shown)).split())[:_QUOTED_AT_MOST]
-        lines.append(f'[came from the advertisement "{about}"]' if about else "[came from an ad]")
+        about = quoted(" - ".join(filter(None, shown)))[:_QUOTED_AT_MOST]
+        lines.append(note(f'came from the advertisement "{about}"' if about else "came from an ad"))
     return lines
 
 
 def unread(media: Media, why: str = "its contents cannot be seen here") -> str:
     """A file whose contents the model does not get."""
-    return f"[sent {_named(media)}; {why}]"
+    return note(f"sent {_named(media)}; {why}")
 
 
 def shown(media: Media, number: int) -> str:
     """A file that the model gets as its file `number`."""
-    return f"[sent {_named(media)}: file {number}]"
+    return note(f"sent {_named(media)}: file {number}")
 
 
 def contact(details: str) -> str:
     """A contact, by what its card says."""
-    return f"[shared a contact: {details}]" if details else "[shared a contact without details]"
+    shown = quoted(details)
+    return note(f"shared a contact: {shown}" if shown else "shared a contact without details")
 
 
 def heard(words: str) -> str:
     """A voice note."""
-    return f"[voice note] {words}" if words else "[sent a voice note without words]"
+    return (
+        f"{note('voice note')} {foreign(words)}"
+        if words
+        else note("sent a voice note without words")
+    )
 
 
 def _named(media: Media) -> str:
@@ -78,7 +84,7 @@ def _named(media: Media) -> str:
         (name for prefix, name in _KINDS if media.content_type.lower().startswith(prefix)),
         "a file",
     )
-    return f"{kind} ({media.content_type[:60] or 'unknown type'})"
+    return f"{kind} ({quoted(media.content_type[:60]) or 'unknown type'})"
 
 
 def quoted_sid(message: InboundMessage) -> str:
@@ -110,15 +116,19 @@ def _choice(message: InboundMessage) -> list[str]:
         title = message.param("ButtonText") or title
         chosen = message.param("ButtonPayload") or chosen
         if title:
-            return [f'[tapped the button "{title}"' + (f", id {chosen}]" if chosen else "]")]
+            return [note(f'tapped the button "{quoted(title)}"{_with_id(chosen)}')]
         if chosen:
-            return [f"[tapped a button, id {chosen}]"]
+            return [note(f"tapped a button{_with_id(chosen)}")]
     title = title or message.param("ListTitle")
     chosen = chosen or message.param("ListId")
     if title or chosen:
         title = title or "an entry"
-        return [f'[chose "{title}" from the list' + (f", id {chosen}]" if chosen else "]")]
+        return [note(f'chose "{quoted(title)}" from the list{_with_id(chosen)}')]
     return []
+
+
+def _with_id(chosen: str) -> str:
+    return f", id {quoted(chosen)}" if chosen else ""
 
 
 def _from_interactive_data(raw: str) -> tuple[str, str, str]:
@@ -148,7 +158,7 @@ def _reaction(message: InboundMessage) -> list[str]:
     if not _is_reaction(message):
         return []
     emoji = message.param("ReactionEmoji") or message.body.strip()
-    return [f"[reacted with {emoji}]" if emoji else "[took a reaction back]"]
+    return [note(f"reacted with {quoted(emoji)}" if emoji else "took a reaction back")]
 
 
 def _location(message: InboundMessage) -> list[str]:
@@ -156,7 +166,8 @@ def _location(message: InboundMessage) -> list[str]:
     if not latitude or not longitude:
         return []
     named = [t for t in (message.param("Label"), message.param("Address")) if t]
-    return [f"[shared a location: {', '.join([*named, f'{latitude}, {longitude}'])}]"]
+    place = quoted(", ".join([*named, latitude, longitude]))
+    return [note(f"shared a location: {place}")]
 
 
 def burst(messages: Sequence[tuple[int, str]]) -> str:
@@ -164,7 +175,7 @@ def burst(messages: Sequence[tuple[int, str]]) -> str:
     messages tell when each one came, UTC."""
     if len(messages) == 1:
         return messages[0][1]
-    return "\n".join(f"[{iso(at)[11:19]}] {text}" for at, text in messages)
+    return "\n".join(f"{note(iso(at)[11:19])} {text}" for at, text in messages)
 
 
 def unseen_by_thread(
@@ -184,12 +195,20 @@ def unseen_by_thread(
 def lines(history: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """History entries as (role, text); what has no text or another role is left out."""
     return [
-        ("assistant" if e.get("role") in _ANSWERING else "user", e["content"] + _fate(e))
+        ("assistant" if e.get("role") in _ANSWERING else "user", _said(e))
         for e in history
         if e.get("role") in ("user", *_ANSWERING)
         and isinstance(e.get("content"), str)
         and e["content"]
     ]
+
+
+def _said(entry: Mapping[str, Any]) -> str:
+    """What replyd wrote down of a customer is as `readable` made it; only there are notes."""
+    content: str = entry["content"]
+    if entry.get("role") == "user" and entry.get("turn_id"):
+        return content
+    return foreign(content) + _fate(entry)
 
 
 _ANSWERING = ("assistant", "human", "agent")
@@ -200,14 +219,17 @@ _FATES = dict.fromkeys(NOT_DELIVERED, "this was never delivered to the customer"
 
 def _fate(entry: Mapping[str, Any]) -> str:
     fate = _FATES.get(str(entry.get("delivery", "")))
-    return f"\n[{fate}]" if fate and entry.get("role") in _ANSWERING else ""
+    return f"\n{note(fate)}" if fate and entry.get("role") in _ANSWERING else ""
 
 
 def undelivered(history: Sequence[Mapping[str, Any]], thread_id: str) -> list[tuple[str, str]]:
     """What the vendor's thread takes for said last, and the customer never saw: as lines for it."""
     answers = [e for e in history if thread_id and e.get("response_id") == thread_id]
     return [
-        ("user", f"[of your last answer, this was never delivered to the customer: {text}]")
+        (
+            "user",
+            note(f"of your last answer, this was never delivered to the customer: {quoted(text)}"),
+        )
         for e in answers
         if e.get("turn_id") == answers[-1].get("turn_id")
         and str(e.get("delivery", "")) in NOT_DELIVERED

@@ -128,11 +128,19 @@ async def stored_message(store: ConversationStore, pending: Pending) -> InboundM
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A pending message with its body at hand."""
+    """A pending message with its body at hand. `lost`: what it said is no longer stored."""
 
     pending: Pending
     message: InboundMessage
     text: str
+    lost: bool = False
+
+
+def _readable(taken: Taken, known: Mapping[str, str], notes: Mapping[int, str]) -> str:
+    if taken.lost:
+        return NO_LONGER_STORED
+    reply_to = prompt.quoted_text(taken.message, known)
+    return prompt.readable(taken.message, reply_to=reply_to, notes=notes)
 
 
 class News:
@@ -246,15 +254,7 @@ class Turn:
         quotes = any(prompt.quoted_sid(t.message) for t in self.taken)
         known = self._texts_by_sid() if quotes else {}
         self.taken = tuple(
-            replace(
-                t,
-                text=prompt.readable(
-                    t.message,
-                    quoted=prompt.quoted_text(t.message, known),
-                    notes=notes.get(t.message.sid, {}),
-                ),
-            )
-            for t in self.taken
+            replace(t, text=_readable(t, known, notes.get(t.message.sid, {}))) for t in self.taken
         )
 
     def read_before(self, texts: Mapping[str, str]) -> None:
@@ -265,7 +265,7 @@ class Turn:
         """What a message may reply to: the history, and the messages of the turn."""
         said = self.conversation.messages
         known = {str(e.get("message_id")): str(e["content"]) for e in said if "content" in e}
-        ours = {t.message.sid: t.text or prompt.readable(t.message) for t in self.taken}
+        ours = {t.message.sid: t.text or _readable(t, {}, {}) for t in self.taken}
         return known | ours
 
     async def take(self, pending: Sequence[Pending]) -> None:
@@ -283,6 +283,7 @@ class Turn:
                 recipient=self.conversation.company_tel,
                 body=NO_LONGER_STORED,
             )
+            return Taken(pending, message, "", lost=True)
         return Taken(pending, message, "")
 
     def ended(
