@@ -120,6 +120,7 @@ async def supervisor(
             host=settings.server.host,
             port=settings.server.port,
             max_inflight=settings.server.max_inflight,
+            max_connections=settings.server.max_connections,
             header_timeout_seconds=settings.server.header_timeout_seconds,
             body_timeout_seconds=settings.server.body_timeout_seconds,
             reuse_port=settings.server.reuse_port,

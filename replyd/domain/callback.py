@@ -1,5 +1,6 @@
 """The status callback of a part: its URL says which part of which turn of which conversation."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,16 @@ from replyd.domain import record
 from replyd.domain.messages import ConversationKey, Params, first_value
 
 STATUS_PATH = "/webhooks/twilio/status"
+
+# The states of a message on its way in: no delivery report has them.
+_INBOUND_STATES = ("received", "receiving")
+# Wider than what Twilio sends, and fit for a record and a log.
+_SID = re.compile(r"[A-Za-z0-9]{1,64}")
+_STATE = re.compile(r"[a-z_-]{1,32}")
+_CODE = re.compile(r"[0-9]{0,6}")
+_ENTRY = re.compile(r"[0-9]{1,4}")
+# What DynamoDB takes in a key: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+_PARTITION_BYTES, _SORT_BYTES = 2048, 1024
 
 
 def status_callback(public_url: str, key: ConversationKey, turn_id: str, entry: int) -> str:
@@ -26,13 +37,31 @@ class Part:
     sid: str
 
 
+def is_report(params: Params) -> bool:
+    """Whether these parameters are a status callback, with nothing in it that Twilio never
+    sends."""
+    sid = first_value(params, "MessageSid") or first_value(params, "SmsSid")
+    state = first_value(params, "MessageStatus") or first_value(params, "SmsStatus")
+    return (
+        state not in _INBOUND_STATES
+        and _STATE.fullmatch(state) is not None
+        and _SID.fullmatch(sid) is not None
+        and _CODE.fullmatch(first_value(params, "ErrorCode")) is not None
+    )
+
+
 def part_of(sid: str, query: Params) -> Part | None:
     """None when the query is not one of `status_callback`."""
     key = ConversationKey(first_value(query, "p"), first_value(query, "s"))
     entry = first_value(query, "entry")
-    if not key.partition or not entry.isdecimal():
+    fits = 0 < _bytes(key.partition) <= _PARTITION_BYTES and _bytes(key.sort) <= _SORT_BYTES
+    if not fits or _ENTRY.fullmatch(entry) is None:
         return None
     return Part(key, first_value(query, "turn"), int(entry), sid)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
-"""Connections of the public port: what aiohttp's own would do better not to.
+"""Connections of both ports: what aiohttp's own would do better not to.
 
-They neither echo nor log what cannot be read, and every request's headers have a deadline.
+They neither echo nor log what cannot be read, nor unpack what is compressed; the headers of every
+request have an end to their time and size, and connections to their number.
 """
 
 import asyncio
+import resource
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -15,19 +17,33 @@ KEEPALIVE_SECONDS = 75.0
 # A refusal does not wait for the body. Closing at once would reset the connection, which can take
 # the answer with it, so what still comes is thrown away for this long.
 LINGER_SECONDS = 1.0
+# All headers of a request together; nginx takes as much. aiohttp alone would keep 1 MiB of them.
+MAX_HEADER_BYTES = 32 * 1024
 # What a connection gets to send the first request of its life when the server stops.
 FIRST_REQUEST_SECONDS = 0.3
 # Until a connection that was accepted is one of ours takes a few turns of the loop.
 _ACCEPT_SECONDS = 0.05
+
+_BAD_REQUEST = (
+    b"HTTP/1.1 400 Bad Request\r\nServer: replyd\r\nConnection: close\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 12\r\n\r\nBad Request\n"
+)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
 
 class _Connection(web.RequestHandler):
     """aiohttp's, except that HTTP it cannot read is answered in fixed words and not logged, and
-    that the headers of every request have a deadline."""
+    that the headers of every request have a deadline and a limit."""
 
-    __slots__ = ("_deadline", "_header_timeout", "_malformed", "_quiet_server", "_serving")
+    __slots__ = (
+        "_deadline",
+        "_head",
+        "_header_timeout",
+        "_malformed",
+        "_quiet_server",
+        "_serving",
+    )
 
     def __init__(
         self, server: "QuietServer", malformed: Callable[[], web.Response], header_timeout: float
@@ -38,7 +54,7 @@ class _Connection(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type] # no access log, as documented
             keepalive_timeout=max(KEEPALIVE_SECONDS, header_timeout),
             lingering_time=LINGER_SECONDS,
-            # Twilio does not compress: other bodies are not worth the memory they could grow to.
+            # Nobody we know compresses: bodies are not worth the memory they could grow to.
             auto_decompress=False,
         )
         self._quiet_server = server
@@ -46,19 +62,31 @@ class _Connection(web.RequestHandler):
         self._header_timeout = header_timeout
         self._deadline: asyncio.TimerHandle | None = None
         self._serving = False
+        # How much of the headers has come, and its end; None once they are whole.
+        self._head: tuple[int, bytes] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._quiet_server.unheard.add(self)
+        self._quiet_server.open += 1
         self._expect_headers()
+        self._quiet_server.idle(self)
 
     def data_received(self, data: bytes) -> None:
         if not self._serving and self._deadline is None:
             self._expect_headers()
+        if not self._headers_end(data):
+            self._malformed()
+            if self.transport is not None:
+                self.transport.write(_BAD_REQUEST)
+            self.force_close()
+            return
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._cancel_deadline()
+        self._quiet_server.open -= 1
+        self._quiet_server.busy(self)
         self._quiet_server.heard(self)
         super().connection_lost(exc)
 
@@ -67,11 +95,14 @@ class _Connection(web.RequestHandler):
         """Around a request whose headers have come."""
         self._cancel_deadline()
         self._quiet_server.heard(self)
-        self._serving = True
+        self._quiet_server.busy(self)
+        self._serving, self._head = True, None
         try:
             yield
         finally:
             self._serving = False
+            if self.transport is not None:
+                self._quiet_server.idle(self)
 
     def handle_error(
         self,
@@ -90,6 +121,22 @@ class _Connection(web.RequestHandler):
     def _expect_headers(self) -> None:
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(self._header_timeout, self.force_close)
+        self._head = (0, b"")
+
+    def _headers_end(self, data: bytes) -> bool:
+        """Whether the headers, if they are what comes, are within their limit so far."""
+        if self._head is None:
+            return True
+        come, tail = self._head
+        if not come:
+            # Empty lines ahead of a request are passed over.
+            data = data.lstrip(b"\r\n")
+        room = MAX_HEADER_BYTES - come
+        if b"\r\n\r\n" in tail + data[:room]:
+            self._head = None
+            return True
+        self._head = (come + len(data), (tail + data)[-3:])
+        return len(data) < room
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:
@@ -102,18 +149,42 @@ class QuietServer(web.Server):
     would answer before `respond`."""
 
     def __init__(
-        self, respond: Handler, malformed: Callable[[], web.Response], header_timeout: float
+        self,
+        respond: Handler,
+        malformed: Callable[[], web.Response],
+        *,
+        header_timeout: float,
+        max_connections: int,
     ) -> None:
+        """`malformed`: the answer to what is no HTTP. `max_connections`: at most half of the files
+        that the process may open; one more closes the one that has been idle for longest."""
         # A message that is being made durable stays so when the client hangs up.
         super().__init__(self._serve, handler_cancellation=False)
         self.unheard: set[_Connection] = set()
+        self.open = 0
         self._all_heard = asyncio.Event()
         self._respond = respond
         self._malformed = malformed
         self._header_timeout = header_timeout
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        half = files // 2 if files != resource.RLIM_INFINITY else max_connections
+        self._max_connections = min(max_connections, half)
+        self._idle: dict[_Connection, None] = {}
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, self._malformed, self._header_timeout)
+
+    def idle(self, connection: _Connection) -> None:
+        """It has no request under way, and waits behind all others that have none."""
+        self._idle[connection] = None
+        if self.open > self._max_connections:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            oldest.force_close()
+
+    def busy(self, connection: _Connection) -> None:
+        """It has a request, or is gone."""
+        self._idle.pop(connection, None)
 
     def heard(self, connection: _Connection) -> None:
         """It has sent a request, or is gone."""

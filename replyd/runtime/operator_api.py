@@ -4,8 +4,11 @@ import hmac
 import json
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 import structlog
 from aiohttp import web
@@ -19,7 +22,11 @@ from replyd.flows.person import People
 from replyd.flows.person_answer import Answered, Declined, Request
 from replyd.flows.waiting import BadCursorError, listing
 from replyd.runtime import operator_openapi as document
+from replyd.runtime.bodies import Bodies
 from replyd.runtime.operator_requests import (
+    BODIES_AT_ONCE,
+    BODY_SECONDS,
+    MAX_BODY_BYTES,
     PREFIX,
     Problem,
     bad,
@@ -47,7 +54,22 @@ _STATUS = {
     "try_again": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A conversation as the path names it."""
+
+    tel: str
+    conversation_id: str
+
+    def checked(self) -> tuple[str, str]:
+        """Raises Problem for what can be no conversation."""
+        tel, name = unquote(self.tel), unquote(self.conversation_id)
+        if not address.is_address(tel) or not name.isprintable() or len(name) > 1_024:
+            raise not_found()
+        return address.bare(tel), name
 
 
 class OperatorApi:
@@ -57,45 +79,55 @@ class OperatorApi:
         self._expected = f"Bearer {token}".encode()
         self._people = people
         self._desk = desk
+        self._bodies = Bodies(
+            most_bytes=MAX_BODY_BYTES, seconds=BODY_SECONDS, at_once=BODIES_AT_ONCE
+        )
         self._document = json.dumps(document.document(), indent=2).encode()
 
-    def add_to(self, app: web.Application) -> None:
-        one = PREFIX + "/conversations/{recipient_tel}/{conversation_id}"
-        routes: list[tuple[str, str, Handler]] = [
-            ("GET", PREFIX + "/openapi.json", self._openapi),
-            ("GET", PREFIX + "/conversations", self._list),
-            ("GET", one, self._show),
-            ("POST", one + "/reply", self._reply),
-            ("POST", one + "/handoff", self._handoff),
-            ("POST", one + "/release", self._release),
-        ]
-        for method, path, handler in routes:
-            app.router.add_route(method, path, self._guarded(handler))
-        for path in dict.fromkeys(path for _, path, _ in routes):
-            allowed = next(method for method, of, _ in routes if of == path)
-            app.router.add_route("*", path, self._guarded(_refusing_method(allowed)))
-        app.router.add_route("*", PREFIX + "/{rest:.*}", self._guarded(_no_route))
+    def has(self, path: str) -> bool:
+        """Whether a path, as it came and without a query, is for this API to answer."""
+        return path.startswith(f"{PREFIX}/")
 
-    def _guarded(self, handler: Handler) -> Handler:
-        async def guarded(request: web.Request) -> web.Response:
-            headers = {"Cache-Control": "no-store", "Server": "replyd"}
-            try:
-                self._authenticate(request)
-                response = await handler(request)
-            except Problem as problem:
-                response = problem.answer()
-            except Exception:  # noqa: BLE001 - a bug must be seen, and the caller told so
-                _log.exception("an operator's request ended with a bug")
-                text = "a bug: the log says which"
-                response = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "bug", text).answer()
-            response.headers.update(headers)
-            if not request.content.is_eof():
-                response.force_close()
-            return response
+    async def respond(self, request: web.BaseRequest, path: str) -> web.Response:
+        try:
+            self._authenticate(request)
+            response = await self._routed(request, path)
+        except Problem as problem:
+            response = problem.answer()
+        except Exception:  # noqa: BLE001 - a bug must be seen, and the caller told so
+            _log.exception("an operator's request ended with a bug")
+            text = "a bug: the log says which"
+            response = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "bug", text).answer()
+        response.headers["Cache-Control"] = "no-store"
+        return response
 
-        return guarded
+    async def _routed(self, request: web.BaseRequest, path: str) -> web.Response:
+        handler: Handler
+        # As it came: an encoded slash is part of a name.
+        match path.split("/")[2:]:
+            case ["openapi.json"]:
+                allowed, handler = "GET", self._openapi
+            case ["conversations"]:
+                allowed, handler = "GET", self._list
+            case ["conversations", tel, name]:
+                allowed, handler = "GET", partial(self._show, _Named(tel, name))
+            case ["conversations", tel, name, "reply"]:
+                allowed, handler = "POST", partial(self._reply, _Named(tel, name))
+            case ["conversations", tel, name, "handoff"]:
+                allowed, handler = "POST", partial(self._handoff, _Named(tel, name))
+            case ["conversations", tel, name, "release"]:
+                allowed, handler = "POST", partial(self._release, _Named(tel, name))
+            case _:
+                text = f"no such path: {PREFIX}/openapi.json has them all"
+                raise Problem(HTTPStatus.NOT_FOUND, "no_route", text)
+        if request.method != allowed:
+            text, headers = f"this path takes {allowed}", {"Allow": allowed}
+            raise Problem(
+                HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", text, headers=headers
+            )
+        return await handler(request)
 
-    def _authenticate(self, request: web.Request) -> None:
+    def _authenticate(self, request: web.BaseRequest) -> None:
         given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(given, self._expected):
             text = "send the token of the setting ops.token: Authorization: Bearer <token>"
@@ -103,10 +135,10 @@ class OperatorApi:
 
     # --- reading ---------------------------------------------------------------------------------
 
-    async def _openapi(self, _request: web.Request) -> web.Response:
+    async def _openapi(self, _request: web.BaseRequest) -> web.Response:
         return web.Response(body=self._document, content_type="application/json")
 
-    async def _list(self, request: web.Request) -> web.Response:
+    async def _list(self, request: web.BaseRequest) -> web.Response:
         query = request.query
         if odd := set(query) - {"waiting", "limit", "cursor"}:
             raise bad(f"there are waiting, limit and cursor, no {min(odd)[:40]!r}")
@@ -139,8 +171,8 @@ class OperatorApi:
             }
         )
 
-    async def _show(self, request: web.Request) -> web.Response:
-        tel, name = _named(request)
+    async def _show(self, named: _Named, _request: web.BaseRequest) -> web.Response:
+        tel, name = named.checked()
         try:
             found = await show.show_one(self._desk, tel, name, history=_HISTORY, bodies=True)
         except DependencyError as error:
@@ -151,15 +183,15 @@ class OperatorApi:
 
     # --- acting ----------------------------------------------------------------------------------
 
-    async def _reply(self, request: web.Request) -> web.Response:
-        tel, name = _named(request)
+    async def _reply(self, named: _Named, request: web.BaseRequest) -> web.Response:
+        tel, name = named.checked()
         key = request.headers.get("Idempotency-Key", "")
         if re.fullmatch(document.KEY_PATTERN, key) is None:
             raise bad(
                 "send a header Idempotency-Key of 1 to 64 letters, digits, - and _: the same one "
                 "when you ask again, so that nothing is sent twice"
             )
-        fields = await fields_of(request, "Reply")
+        fields = await fields_of(request, self._bodies, "Reply")
         asked = Request(
             text=fields["text"],
             author=fields["author"],
@@ -177,18 +209,18 @@ class OperatorApi:
         status = HTTPStatus.ACCEPTED if answer.delivery == "unknown" else HTTPStatus.OK
         return web.json_response(_answered(answer), status=status)
 
-    async def _handoff(self, request: web.Request) -> web.Response:
-        tel, name = _named(request)
-        fields = await fields_of(request, "Handoff")
+    async def _handoff(self, named: _Named, request: web.BaseRequest) -> web.Response:
+        tel, name = named.checked()
+        fields = await fields_of(request, self._bodies, "Handoff")
         key = await self._key(tel, name)
         return await self._flag(
             self._people.hand_off(key, author=fields["author"], reason=fields.get("reason", "")),
             up=True,
         )
 
-    async def _release(self, request: web.Request) -> web.Response:
-        tel, name = _named(request)
-        fields = await fields_of(request, "Release")
+    async def _release(self, named: _Named, request: web.BaseRequest) -> web.Response:
+        tel, name = named.checked()
+        fields = await fields_of(request, self._bodies, "Release")
         key = await self._key(tel, name)
         return await self._flag(self._people.release(key, author=fields["author"]), up=False)
 
@@ -212,13 +244,6 @@ class OperatorApi:
         return key
 
 
-def _named(request: web.Request) -> tuple[str, str]:
-    tel, name = request.match_info["recipient_tel"], request.match_info["conversation_id"]
-    if not address.is_address(tel) or not name.isprintable() or len(name) > 1_024:
-        raise not_found()
-    return address.bare(tel), name
-
-
 def _answered(answer: Answered) -> dict[str, Any]:
     parts = [
         {"message_id": p.sid or None, "delivery": p.delivery, "delivery_error": p.error or None}
@@ -231,17 +256,3 @@ def _answered(answer: Answered) -> dict[str, Any]:
         "parts": parts,
         "why": answer.why or None,
     }
-
-
-def _refusing_method(allowed: str) -> Handler:
-    async def refuse(_request: web.Request) -> web.Response:
-        text = f"this path takes {allowed}"
-        headers = {"Allow": allowed}
-        raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", text, headers=headers)
-
-    return refuse
-
-
-async def _no_route(_request: web.Request) -> web.Response:
-    text = f"no such path: {PREFIX}/openapi.json has them all"
-    raise Problem(HTTPStatus.NOT_FOUND, "no_route", text)

@@ -1,6 +1,5 @@
 """The operator API's requests, read and checked, and the answers to those that are refused."""
 
-import asyncio
 import json
 import re
 from collections.abc import Mapping
@@ -11,10 +10,12 @@ from aiohttp import web
 
 from replyd.errors import DependencyError
 from replyd.runtime import operator_openapi as document
+from replyd.runtime.bodies import Bodies, TooLargeError, TooSlowError, UnreadableError
 
 PREFIX = document.PREFIX
 MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 10.0
+BODIES_AT_ONCE = 50
 RETRY_AFTER_SECONDS = "5"
 
 
@@ -60,13 +61,14 @@ def unavailable(error: DependencyError) -> Problem:
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", text, error.code)
 
 
-async def fields_of(request: web.Request, schema: str) -> Mapping[str, str]:
+async def fields_of(request: web.BaseRequest, bodies: Bodies, schema: str) -> Mapping[str, str]:
     """The texts in a request's body, as this schema of the document wants them; raises Problem."""
-    if request.content_type != "application/json":
-        text = "send JSON, with Content-Type: application/json"
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if request.content_type != "application/json" or encoding != "identity":
+        text = "send JSON, with Content-Type: application/json, and not compressed"
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json", text)
     try:
-        data = json.loads(await _body(request))
+        data = json.loads(await _body(request, bodies))
     except (ValueError, RecursionError):
         raise bad("the body is no JSON") from None
     wanted = document.BODIES[schema]
@@ -94,22 +96,14 @@ def _check(name: str, value: object, rule: Mapping[str, Any]) -> None:
         raise bad(f"{name} has a lone surrogate, which is no character") from None
 
 
-async def _body(request: web.Request) -> bytes:
-    too_large = Problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "the body has more than 64 KiB"
-    )
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise too_large
-    body = bytearray()
+async def _body(request: web.BaseRequest, bodies: Bodies) -> bytes:
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise too_large
-    except TimeoutError:
+        return await bodies.read(request)
+    except TooLargeError:
+        text = "the body has more than 64 KiB"
+        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", text) from None
+    except TooSlowError:
         text = f"the body did not come within {BODY_SECONDS:g} s"
         raise Problem(HTTPStatus.REQUEST_TIMEOUT, "too_slow", text) from None
-    except (OSError, web.RequestPayloadError):
+    except UnreadableError:
         raise bad("the body broke off") from None
-    return bytes(body)

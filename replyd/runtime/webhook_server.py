@@ -12,14 +12,14 @@ from urllib.parse import parse_qsl
 
 import structlog
 from aiohttp import web
-from aiohttp.http import HttpProcessingError, HttpVersion11
 
-from replyd.domain.callback import STATUS_PATH
+from replyd.domain.callback import STATUS_PATH, is_report
 from replyd.domain.events import RequestRefused
 from replyd.domain.messages import InboundMessage, Params
 from replyd.errors import ReplydError
 from replyd.ports import Channel, SignedRequest, Telemetry
-from replyd.runtime.connections import Handler, QuietServer
+from replyd.runtime.bodies import Bodies, TooLargeError, TooSlowError, UnreadableError
+from replyd.runtime.connections import QuietServer
 from replyd.runtime.listening import Listening
 
 INBOUND_PATH = "/webhooks/twilio/whatsapp"
@@ -38,8 +38,10 @@ CLOSE_SECONDS = 2.0
 _EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 _TWIML_TYPE = "text/xml; charset=utf-8"
 _TEXT_TYPE = "text/plain; charset=utf-8"
-# The states of a message on its way in: no delivery report has them.
-_INBOUND_STATES = ("", "received", "receiving")
+
+_Fields = list[tuple[str, str]]
+_Params = dict[str, str | list[str]]
+_Handler = Callable[[web.BaseRequest, _Params, float], Awaitable[web.Response]]
 
 
 class Refusal(Exception):
@@ -72,6 +74,7 @@ class WebhookServer:
         max_inflight: int,
         header_timeout_seconds: float,
         body_timeout_seconds: float,
+        max_connections: int = 1000,
         durable_within_seconds: float = DURABLE_WITHIN_SECONDS,
         reuse_port: bool = False,
         sockets: Sequence[socket.socket] = (),
@@ -87,13 +90,18 @@ class WebhookServer:
         self.outlived = bool(sockets)
         self._max_inflight = max_inflight
         self._header_timeout = header_timeout_seconds
-        self._body_timeout = body_timeout_seconds
+        self._max_connections = max_connections
+        self._bodies = Bodies(
+            most_bytes=MAX_BODY_BYTES, seconds=body_timeout_seconds, at_once=max_inflight
+        )
         self._durable_within = durable_within_seconds
-        self._handlers: Mapping[str, Handler] = {
+        self._handlers: Mapping[str, _Handler] = {
             INBOUND_PATH: self._inbound,
             STATUS_PATH: self._status,
         }
         self.inflight = 0
+        # Those of them whose bodies are there.
+        self._at_work = 0
         self._letting_go = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -111,7 +119,12 @@ class WebhookServer:
 
     async def start(self) -> None:
         """Raises OSError when the address cannot be listened on."""
-        self._server = QuietServer(self._respond, self._malformed, self._header_timeout)
+        self._server = QuietServer(
+            self._respond,
+            self._malformed,
+            header_timeout=self._header_timeout,
+            max_connections=self._max_connections,
+        )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=CLOSE_SECONDS)
         await self._runner.setup()
         await self._listening.start(self._runner)
@@ -148,7 +161,7 @@ class WebhookServer:
                 headers["Allow"] = "POST"
                 raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "no_route")
             with self._counted():
-                response = await handler(request)
+                response = await self._serve(request, handler)
         except Refusal as refusal:
             response = self._refused(endpoint, refusal, headers)
         except Exception:  # noqa: BLE001 - a bug must be seen, and Twilio must deliver again
@@ -161,8 +174,6 @@ class WebhookServer:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        if self.inflight >= self._max_inflight:
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded")
         self.inflight += 1
         self._idle.clear()
         try:
@@ -171,6 +182,19 @@ class WebhookServer:
             self.inflight -= 1
             if not self.inflight:
                 self._idle.set()
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        self._have_room()
+        self._at_work += 1
+        try:
+            yield
+        finally:
+            self._at_work -= 1
+
+    def _have_room(self) -> None:
+        if self._at_work >= self._max_inflight:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded")
 
     def _refused(self, endpoint: str, refusal: Refusal, headers: dict[str, str]) -> web.Response:
         status = refusal.status
@@ -183,9 +207,19 @@ class WebhookServer:
     def _malformed(self) -> web.Response:
         return self._refused("other", Refusal(HTTPStatus.BAD_REQUEST, "bad_http"), {})
 
-    async def _inbound(self, request: web.BaseRequest) -> web.Response:
+    async def _serve(self, request: web.BaseRequest, handler: _Handler) -> web.Response:
         started = asyncio.get_running_loop().time()
-        params = await self._authentic_params(request)
+        self._have_room()
+        if not request.headers.get("X-Twilio-Signature"):
+            raise Refusal(HTTPStatus.FORBIDDEN, "no_signature")
+        body = await self._body(request)
+        with self._working():
+            params = await self._authentic_params(request, body)
+            return await handler(request, params, started)
+
+    async def _inbound(
+        self, _request: web.BaseRequest, params: _Params, started: float
+    ) -> web.Response:
         try:
             message = self._channel.parse(params)
         except ValueError:
@@ -200,11 +234,11 @@ class WebhookServer:
         self._observe_ack(asyncio.get_running_loop().time() - started)
         return _answer(HTTPStatus.OK, _EMPTY_TWIML, {"Content-Type": _TWIML_TYPE})
 
-    async def _status(self, request: web.BaseRequest) -> web.Response:
-        params = await self._authentic_params(request)
-        state = params.get("MessageStatus") or params.get("SmsStatus") or ""
-        if state in _INBOUND_STATES:
-            # Also a message sent here by mistake, which a 204 would lose without a trace.
+    async def _status(
+        self, request: web.BaseRequest, params: _Params, _started: float
+    ) -> web.Response:
+        # A message sent here by mistake would be lost without a trace by a 204.
+        if not is_report(params):
             raise Refusal(HTTPStatus.BAD_REQUEST, "not_a_status")
         query = _grouped(_fields(request.raw_path.partition("?")[2]))
         try:
@@ -214,19 +248,16 @@ class WebhookServer:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "not_durable") from None
         return _answer(HTTPStatus.NO_CONTENT)
 
-    async def _authentic_params(self, request: web.BaseRequest) -> dict[str, str | list[str]]:
+    async def _authentic_params(self, request: web.BaseRequest, body: bytes) -> _Params:
         """The parameters, once they are known to come from a configured account."""
-        signature = request.headers.get("X-Twilio-Signature", "")
-        if not signature:
-            raise Refusal(HTTPStatus.FORBIDDEN, "no_signature")
-        fields = _fields((await self._body(request)).decode("utf-8", "replace"))
+        fields = _fields(body.decode("utf-8", "replace"))
         account_sid = next((v for name, v in fields if name == "AccountSid"), "")
         if not self._channel.knows_account(account_sid):
             raise Refusal(HTTPStatus.FORBIDDEN, "unknown_account")
         signed = SignedRequest(
             target=request.raw_path,
             fields=fields,
-            signature=signature,
+            signature=request.headers["X-Twilio-Signature"],
             signature_settings=request.headers.get("X-Twilio-Webhooks-Signature-Settings", ""),
         )
         if not (self._channel.is_authentic(signed) or await self._fits_newer(signed, account_sid)):
@@ -242,32 +273,17 @@ class WebhookServer:
         return found and self._channel.is_authentic(signed)
 
     async def _body(self, request: web.BaseRequest) -> bytes:
-        too_large = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large")
-        if (request.content_length or 0) > MAX_BODY_BYTES:
-            raise too_large
-        body = bytearray()
         try:
-            async with asyncio.timeout(self._body_timeout):
-                if _waits_for_100(request):
-                    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                async for chunk in request.content.iter_any():
-                    body += chunk
-                    if len(body) > MAX_BODY_BYTES:
-                        raise too_large
-        except TimeoutError:
+            return await self._bodies.read(request)
+        except TooLargeError:
+            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large") from None
+        except TooSlowError:
             raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "body_too_slow") from None
-        except (OSError, web.RequestPayloadError, HttpProcessingError):
-            # The client went away, or what it sends is no HTTP.
+        except UnreadableError:
             raise Refusal(HTTPStatus.BAD_REQUEST, "broken_body") from None
-        return bytes(body)
 
 
-def _waits_for_100(request: web.BaseRequest) -> bool:
-    expect = request.headers.get("Expect", "").lower()
-    return expect == "100-continue" and request.version >= HttpVersion11
-
-
-def _fields(form: str) -> list[tuple[str, str]]:
+def _fields(form: str) -> _Fields:
     """Every parameter as sent, in order. What is not UTF-8 becomes a replacement character, which
     no signature matches."""
     try:
@@ -276,9 +292,9 @@ def _fields(form: str) -> list[tuple[str, str]]:
         raise Refusal(HTTPStatus.BAD_REQUEST, "too_many_fields") from None
 
 
-def _grouped(fields: list[tuple[str, str]]) -> dict[str, str | list[str]]:
+def _grouped(fields: _Fields) -> _Params:
     """Parameters by name; a repeated name has a list of its values."""
-    params: dict[str, str | list[str]] = {}
+    params: _Params = {}
     for name, value in fields:
         have = params.get(name)
         if have is None:

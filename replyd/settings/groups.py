@@ -64,7 +64,11 @@ class Server(BaseModel):
     and, where Twilio's configuration has one, port. No underscore in the host name: Twilio
     refuses status callbacks to one."""
     max_inflight: Count = 200
-    """Requests served at once; further ones get 503."""
+    """Requests served at once; further ones get 503. As many more may be sending their bodies: one
+    beyond that ends the one that has been at it for longest (408)."""
+    max_connections: Count = 1000
+    """Connections at once, at most half of the files that the process may open; a further one
+    closes the one that has been idle for longest."""
     header_timeout_seconds: Positive = 10
     """How long a connection may take to send the headers of a request."""
     body_timeout_seconds: Positive = 10

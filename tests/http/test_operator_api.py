@@ -95,7 +95,9 @@ def api(world: World, worker: Worker, table: WholeTable | None = None) -> Operat
 
 
 @asynccontextmanager
-async def working(table: WholeTable | None = None) -> AsyncIterator[Office]:
+async def working(
+    table: WholeTable | None = None, **settings: Any
+) -> AsyncIterator[Office]:
     world = World()
     world.converse()
     worker = world.worker()
@@ -105,6 +107,7 @@ async def working(table: WholeTable | None = None) -> AsyncIterator[Office]:
         host="127.0.0.1",
         port=0,
         operators=api(world, worker, table),
+        **settings,
     )
     await server.start()
     try:

@@ -191,8 +191,40 @@ async def test_other_methods(site: Site, method: str, path: str) -> None:
 
 
 async def test_a_line_that_is_just_not_too_long(site: Site) -> None:
-    long = {f"X-{n}": "x" * 8000 for n in range(100)}
+    long = {f"X-{n}": "x" * 8000 for n in range(3)}
     assert (await site.ask(signed_post(MESSAGE, headers=long))).status == 200
+
+
+@pytest.mark.parametrize("apart", [False, True])
+async def test_headers_together_have_a_limit(site: Site, apart: bool) -> None:
+    lines = [f"X-{n}: {CANARY}{'x' * 7900}\r\n".encode() for n in range(5)]
+    reader, writer = await site.connect()
+    # Neither an empty line ahead nor an end behind the limit lets more in.
+    for piece in (b"\r\n\r\n", b"POST / HTTP/1.1\r\n", *lines, b"Host: x\r\n\r\n"):
+        writer.write(piece)
+        if apart:
+            await asyncio.sleep(0.001)
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 400 ") or (apart and not answer)
+    assert C not in answer
+    assert site.refusals == [("other", 400, "bad_http")]
+
+
+async def test_the_limit_of_headers_is_for_each_request_and_not_for_bodies(site: Site) -> None:
+    """Whichever way the bytes fall into packets."""
+    long = {f"X-{n}": "x" * 8000 for n in range(3)}
+    body = changed(MESSAGE, Body="x" * 40_000)
+    request = signed_post(body, headers=long)
+    end = request.index(b"\r\n\r\n")
+    for cut in (1, end + 1, end + 2, end + 3, end + 4, end + 30_000):
+        reader, writer = await site.connect()
+        for _ in range(2):
+            writer.write(request[:cut])
+            await asyncio.sleep(0.001)
+            writer.write(request[cut:])
+            assert (await read_answer(reader)).status == 200
 
 
 async def test_http_1_0(site: Site) -> None:

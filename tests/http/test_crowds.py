@@ -1,0 +1,93 @@
+"""Whoever holds many places loses them to whoever comes honestly."""
+
+import asyncio
+
+from replyd.runtime.webhook_server import INBOUND_PATH
+from tests.http.wire import MESSAGE, Site, post, read_answer, serving, signed_post
+
+
+async def _until(site: Site, inflight: int) -> None:
+    async with asyncio.timeout(5):
+        while site.server.inflight != inflight:
+            await asyncio.sleep(0.001)
+
+
+async def test_slow_bodies_take_no_place_from_messages() -> None:
+    async with serving(max_inflight=2, body_timeout_seconds=60) as site:
+        slow = []
+        for number in range(1, 3):
+            reader, writer = await site.connect()
+            writer.write(post(b"x", signed="x")[:-1])
+            await _until(site, number)
+            slow.append(reader)
+        # As many as are served at once are at it, and every message is still taken at once.
+        for _ in range(3):
+            assert (await site.ask(signed_post(MESSAGE))).status == 200
+        # The oldest made room for all of them.
+        assert (await read_answer(slow[0])).status == 408
+        assert site.refusals == [(INBOUND_PATH, 408, "body_too_slow")]
+        assert len(site.accept.messages) == 3
+        assert site.server.inflight == 1
+
+
+async def test_many_slow_bodies_end_one_another() -> None:
+    async with serving(max_inflight=3, body_timeout_seconds=60) as site:
+        for _ in range(10):
+            _, writer = await site.connect()
+            writer.write(post(b"x", signed="x")[:-1])
+        async with asyncio.timeout(5):
+            while len(site.refusals) < 7:
+                await asyncio.sleep(0.001)
+        assert site.refusals == [(INBOUND_PATH, 408, "body_too_slow")] * 7
+        await _until(site, 3)
+
+
+async def test_messages_that_are_being_stored_are_not_ended_by_others() -> None:
+    async with serving(max_inflight=1, body_timeout_seconds=60) as site:
+        site.accept.gate = asyncio.Event()
+        # Both were let in before either was whole.
+        requests = []
+        for _ in range(2):
+            reader, writer = await site.connect()
+            requests.append((reader, writer))
+        whole = signed_post(MESSAGE)
+        requests[0][1].write(whole[:-1])
+        await _until(site, 1)
+        requests[0][1].write(whole[-1:])
+        await site.accept.started.acquire()
+        requests[1][1].write(whole)
+        assert (await read_answer(requests[1][0])).status == 503
+        site.accept.gate.set()
+        assert (await read_answer(requests[0][0])).status == 200
+
+
+async def test_the_connection_that_is_idle_for_longest_makes_room() -> None:
+    async with serving(max_connections=3) as site:
+        site.accept.gate = asyncio.Event()
+        busy, busy_writer = await site.connect()
+        busy_writer.write(signed_post(MESSAGE))
+        await site.accept.started.acquire()
+        first, _ = await site.connect()
+        second, second_writer = await site.connect()
+        # One that was served waits behind the others.
+        second_writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await read_answer(second)).status == 404
+        third, third_writer = await site.connect()
+        third_writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await read_answer(third)).status == 404
+        assert await first.read() == b""
+        for reader, writer in ((second, second_writer), (third, third_writer)):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await read_answer(reader)).status == 404
+        site.accept.gate.set()
+        assert (await read_answer(busy)).status == 200
+
+
+async def test_more_connections_than_there_may_be() -> None:
+    async with serving(max_connections=5, header_timeout_seconds=60) as site:
+        held = [await site.connect() for _ in range(25)]
+        closed = [reader.read() for reader, _ in held[:20]]
+        async with asyncio.timeout(5):
+            assert await asyncio.gather(*closed) == [b""] * 20
+        for _ in range(5):
+            assert (await site.ask(signed_post(MESSAGE))).status == 200
