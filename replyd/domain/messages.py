@@ -9,11 +9,17 @@ from replyd.domain import address
 Params = Mapping[str, str | list[str]]
 
 
+# DynamoDB refuses an attribute without a name. Twilio's are below 40 bytes.
+_NAME_BYTES = 255
+
+
 def texts(raw: Mapping[str, Any]) -> dict[str, str | list[str]]:
-    """Parameters as they should be: texts, or lists of texts. Null is empty, never "None"."""
+    """Parameters as they should be: texts, or lists of texts. Null is empty, never "None". Those
+    whose name no record can hold are left out, so that the message is none the worse for them."""
     return {
         str(name): [_text(v) for v in value] if isinstance(value, list) else _text(value)
         for name, value in raw.items()
+        if 0 < len(str(name).encode("utf-8", "surrogatepass")) <= _NAME_BYTES
     }
 
 

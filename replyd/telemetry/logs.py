@@ -1,5 +1,6 @@
 """Log lines: JSON for machines, readable on a terminal, always on standard error."""
 
+import json
 import logging
 import re
 import sys
@@ -44,6 +45,8 @@ from replyd.telemetry import tracebacks
 _ADDRESSES = re.compile(
     r"(?i:whatsapp(?::|%3A)[\w.+%-]+)|(?:\+|%2B)\d{7,15}\b|\b[A-Z]{2}\.[A-Za-z0-9]{6,128}\b"
 )
+# C1 controls, line and paragraph ends, what turns the direction of writing, lone surrogates.
+_CONTROLS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _LINES: Final[dict[type, tuple[str, int]]] = {
     MessageAccepted: ("message_accepted", logging.DEBUG),
     MessageDropped: ("message_dropped", logging.INFO),
@@ -111,12 +114,14 @@ def configure(
         ),
         mask_addresses,
     ]
+    if console:
+        shared.append(_one_line)
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(
             colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
         if console
-        else structlog.processors.JSONRenderer(ensure_ascii=False, default=_type_name)
+        else structlog.processors.JSONRenderer(serializer=_json)
     )
     structlog.configure(
         processors=[*shared, renderer],
@@ -138,6 +143,28 @@ def mask_addresses(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
         key: _ADDRESSES.sub(_mask, value) if isinstance(value, str) else value
         for key, value in event.items()
     }
+
+
+def _one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """No text of others begins a line of its own or commands the terminal. Tracebacks keep their
+    lines."""
+    return {
+        key: _escaped(value, keep="\n" if key in ("exception", "stack") else "")
+        for key, value in event.items()
+    }
+
+
+def _escaped(value: object, *, keep: str) -> object:
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in value)
+
+
+def _json(event: EventDict, **_options: Any) -> str:
+    """One line to every reader: JSON itself escapes no other line ends and controls than ASCII's,
+    and a lone surrogate could not be written at all."""
+    text = json.dumps(event, ensure_ascii=False, default=_type_name)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _no_repr_of_errors(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

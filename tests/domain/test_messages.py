@@ -10,7 +10,7 @@ from tests.domain.garbage import ANYTHING
 from tests.support.world import message
 
 TEXT = st.text(max_size=8)
-PARAMS = st.dictionaries(TEXT, TEXT | st.lists(TEXT, max_size=3), max_size=4)
+PARAMS = st.dictionaries(TEXT.filter(bool), TEXT | st.lists(TEXT, max_size=3), max_size=4)
 MESSAGES = st.builds(
     InboundMessage,
     sid=TEXT.filter(bool),

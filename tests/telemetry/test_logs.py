@@ -375,3 +375,42 @@ def test_a_round_of_catch_up_is_news_only_when_it_found_something() -> None:
     lines = logged(nothing, replace(nothing, staged=1), replace(nothing, too_old=1))
     assert [line["level"] for line in lines] == ["debug", "info", "info"]
     assert {"account", "listed", "known", "failed", "seen_until"} <= lines[0].keys()
+
+
+HOSTILE = (
+    'x\n2026-01-01 [critical] all is lost\r\x1b[2J\x1b]0;title\x07\x9b31m\x85{"event": "forged"}'
+    "\u2028\u2029\u202eabc\u2066\ud800\x7f\0"
+)
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_no_text_of_others_begins_a_line_or_commands_a_terminal(style: str) -> None:
+    stream = _Terminal()
+    configure("INFO", style, stream)
+    structlog.get_logger().warning("x", name=HOSTILE, names=[HOSTILE], deeper={"n": HOSTILE})
+    structlog.get_logger().warning(HOSTILE)
+    logging.getLogger("library").warning("%s", HOSTILE)
+    # What a stranger calls himself reaches the log by an event, too.
+    LogSink().emit(PersonActed(KEY, "c-1", "reply", HOSTILE, "accepted", 8100, "person-k"))
+    text = stream.getvalue()
+    lines = text.splitlines()
+    assert len(lines) == 4
+    assert text.count("\n") == 4
+    # structlog's own colours apart, where it writes them.
+    plain = re.sub(r"\x1b\[\d*m", "", text)
+    assert all(c.isprintable() or c == "\n" for c in plain)
+    text.encode()
+    if style == "json":
+        assert [json.loads(line).get("name") for line in lines][0] == HOSTILE
+
+
+def test_a_traceback_keeps_its_lines_and_nothing_else() -> None:
+    stream = io.StringIO()
+    configure("INFO", "console", stream, bodies=True)
+    try:
+        _fails("\x1b[2J\r\u2028")
+    except RuntimeError:
+        structlog.get_logger().exception("bug")
+    text = stream.getvalue()
+    assert "\nTraceback (most recent call last):\n" in text
+    assert all(c.isprintable() or c == "\n" for c in text)

@@ -7,7 +7,7 @@ https://www.twilio.com/docs/whatsapp/api. Errors name a parameter, never its con
 import re
 
 from replyd.domain import address
-from replyd.domain.messages import InboundMessage, Media, Params, first_value
+from replyd.domain.messages import InboundMessage, Media, Params, first_value, texts
 
 MAX_MEDIA = 20  # Twilio documents 10 a message.
 
@@ -17,7 +17,8 @@ _INBOUND_STATES = ("", "received", "receiving")
 
 
 def parse(params: Params) -> InboundMessage:
-    """The message that `params` describe, with everything that came kept in `params`.
+    """The message that `params` describe, with everything that came kept in `params`, as far as a
+    record can hold it.
 
     Raises ValueError, which names the parameter, for a status callback, a SID or address that is
     none, and more than MAX_MEDIA files. An inbound message says `SmsStatus=received`, also when
@@ -34,7 +35,7 @@ def parse(params: Params) -> InboundMessage:
         profile_name=first_value(params, "ProfileName"),
         account_sid=first_value(params, "AccountSid"),
         media=_media(params),
-        params=dict(params),
+        params=texts(params),
     )
 
 
