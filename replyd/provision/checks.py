@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from ipaddress import ip_address
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -89,7 +90,7 @@ async def check(
         about_webhooks(settings, numbers, timeout) if numbers is not None else _nothing(),
     )
     rows = (*there, *ai, *named, *vendors, *webhooks)
-    return [settings_result(), public_url(settings), *rows]
+    return [settings_result(), *about_addresses(settings), *rows]
 
 
 async def _ai(
@@ -163,7 +164,11 @@ async def _account(channel: CheckedChannel, account_sid: str) -> tuple[bool, str
     return True, "credentials are valid", ""
 
 
-def public_url(settings: Settings) -> CheckResult:
+def about_addresses(settings: Settings) -> list[CheckResult]:
+    return [_public_url(settings), *_ops_port(settings)]
+
+
+def _public_url(settings: Settings) -> CheckResult:
     url = settings.server.public_url
     advice = ""
     if urlsplit(url).scheme != "https":
@@ -171,3 +176,25 @@ def public_url(settings: Settings) -> CheckResult:
     elif urlsplit(url).hostname in {"localhost", "127.0.0.1", "::1"}:
         advice = "Twilio cannot reach this address: use the public one unless this is a test"
     return CheckResult("public URL", True, url, advice, about_settings=True)
+
+
+def _ops_port(settings: Settings) -> list[CheckResult]:
+    """Nothing where only this machine can ask."""
+    ops = settings.ops
+    if ops.host == "localhost" or _is_loopback(ops.host):
+        return []
+    advice = "whoever reaches it reads metrics and health: let only your own network in"
+    if ops.token.get_secret_value():
+        advice = (
+            "ops.token and customers' texts travel unencrypted: put TLS ahead of it, or let only "
+            "this machine in (ops.host 127.0.0.1)"
+        )
+    found = f"{ops.host}, which others can reach"
+    return [CheckResult("operations port", True, found, advice, about_settings=True)]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

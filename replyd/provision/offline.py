@@ -7,7 +7,7 @@ from replyd.provision.ai_checks import (
     about_tools,
     about_voice,
 )
-from replyd.provision.checks import public_url
+from replyd.provision.checks import about_addresses
 from replyd.provision.results import CheckResult, settings_result
 from replyd.settings import Unserved
 
@@ -15,7 +15,7 @@ from replyd.settings import Unserved
 async def check_offline(found: Unserved, *, open_tools: OpenTools) -> list[CheckResult]:
     """Opens no connection, unless a module of a tool does so when it is imported."""
     settings = found.settings
-    rows = [settings_result(), *_about_secrets(found), public_url(settings)]
+    rows = [settings_result(), *_about_secrets(found), *about_addresses(settings)]
     if settings.server.role != "webhook":
         rows += about_models_unasked(settings)
         rows += about_voice(settings)

@@ -95,9 +95,7 @@ def api(world: World, worker: Worker, table: WholeTable | None = None) -> Operat
 
 
 @asynccontextmanager
-async def working(
-    table: WholeTable | None = None, **settings: Any
-) -> AsyncIterator[Office]:
+async def working(table: WholeTable | None = None, **settings: Any) -> AsyncIterator[Office]:
     world = World()
     world.converse()
     worker = world.worker()
