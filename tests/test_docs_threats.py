@@ -30,4 +30,4 @@ def test_every_setting_exists() -> None:
         if group in groups:
             annotation = groups[group].annotation
             assert annotation is not None
-            assert name in annotation.model_fields, f"{group}.{name}"  # type: ignore[attr-defined]
+            assert name in annotation.model_fields, f"{group}.{name}"

@@ -389,7 +389,8 @@ def test_no_text_of_others_begins_a_line_or_commands_a_terminal(style: str) -> N
     configure("INFO", style, stream)
     structlog.get_logger().warning("x", name=HOSTILE, names=[HOSTILE], deeper={"n": HOSTILE})
     structlog.get_logger().warning(HOSTILE)
-    logging.getLogger("library").warning("%s", HOSTILE)
+    # pytest keeps what it says, and could not pass on a lone surrogate.
+    logging.getLogger("library").warning("%s", HOSTILE.replace("\ud800", ""))
     # What a stranger calls himself reaches the log by an event, too.
     LogSink().emit(PersonActed(KEY, "c-1", "reply", HOSTILE, "accepted", 8100, "person-k"))
     text = stream.getvalue()
