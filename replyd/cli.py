@@ -116,13 +116,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _settings(arguments: argparse.Namespace, *, require_serving: bool = True) -> Settings:
-    return load(
+    settings = load(
         arguments.config,
         os.environ,
         dict(arguments.set),
         require_serving=require_serving,
         look_up=bootstrap.look_up,
     )
+    if require_serving:
+        bootstrap.require_traces(settings)
+    return settings
 
 
 def _serve(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from replyd.adapters import aws
 from replyd.errors import Temporary
-from replyd.ports import Received
+from replyd.ports import NOT_TRACED, Received, TraceContext
 
 # A batch holds at most 10 entries and 1 MiB in all; a body is at most 1 MiB.
 BATCH = 10
@@ -14,6 +14,9 @@ MAX_BATCH_BYTES = 1024 * 1024
 LONGEST_WAIT_SECONDS = 20
 LONGEST_DELAY_SECONDS = 900
 LONGEST_VISIBILITY_SECONDS = 43_200
+# What carries a trace: attributes of a message, which count to its size like its body.
+_TRACE = ("traceparent", "tracestate")
+_TEXT = "String"
 
 
 class SqsWakeups:
@@ -33,13 +36,16 @@ class SqsWakeups:
         self._wait = wait_seconds
         self._visibility = visibility_seconds
 
-    async def send(self, body: str, delay_seconds: int) -> None:
+    async def send(self, body: str, delay_seconds: int, trace: TraceContext = NOT_TRACED) -> None:
         if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
             raise ValueError(f"SQS delays 0 to {LONGEST_DELAY_SECONDS} s, not {delay_seconds}")
         await aws.call(
             "sqs",
             lambda: self._client.send_message(
-                QueueUrl=self._url, MessageBody=body, DelaySeconds=delay_seconds
+                QueueUrl=self._url,
+                DelaySeconds=delay_seconds,
+                MessageBody=body,
+                **_beside(trace),
             ),
         )
 
@@ -52,6 +58,7 @@ class SqsWakeups:
                 WaitTimeSeconds=self._wait,
                 VisibilityTimeout=self._visibility,
                 MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+                MessageAttributeNames=list(_TRACE),
             ),
         )
         return [_received(m) for m in answer.get("Messages", [])]
@@ -95,14 +102,20 @@ class SqsHandoffs:
         self._client = client
         self._url = url
 
-    async def send(self, bodies: Sequence[str]) -> None:
-        for batch in _batches(bodies):
-            await aws.call("sqs", partial(self._send, batch))
+    async def send(self, bodies: Sequence[str], trace: TraceContext = NOT_TRACED) -> None:
+        for batch in _batches(bodies, _size(trace)):
+            await aws.call("sqs", partial(self._send, batch, trace))
 
-    async def _send(self, bodies: Sequence[str]) -> None:
+    async def _send(self, bodies: Sequence[str], trace: TraceContext) -> None:
+        room = MAX_BATCH_BYTES - _size(trace)
         answer = await self._client.send_message_batch(
             QueueUrl=self._url,
-            Entries=[{"Id": str(i), "MessageBody": body} for i, body in enumerate(bodies)],
+            Entries=[
+                # A body that leaves no room for a trace goes without.
+                {"Id": str(i), "MessageBody": body}
+                | _beside(trace if len(body.encode()) <= room else NOT_TRACED)
+                for i, body in enumerate(bodies)
+            ],
         )
         # A batch call answers 200 though entries failed. Sending all again repeats some, which
         # people's tools drop by SID; it loses none.
@@ -121,15 +134,37 @@ def _received(raw: dict[str, Any]) -> Received:
         raw["Body"],
         receives=int(system.get("ApproximateReceiveCount", 1)),
         sent_at=int(system.get("SentTimestamp", 0)),
+        trace=_trace_of(raw.get("MessageAttributes", {})),
     )
 
 
-def _batches(bodies: Sequence[str]) -> list[list[str]]:
-    """In order, each within SQS's limits for a batch."""
+def _beside(trace: TraceContext) -> dict[str, Any]:
+    """What carries the trace in a request that sends a message."""
+    attributes = {
+        name: {"DataType": _TEXT, "StringValue": value} for name, value in _values(trace).items()
+    }
+    return {"MessageAttributes": attributes} if attributes else {}
+
+
+def _trace_of(attributes: dict[str, Any]) -> TraceContext:
+    return TraceContext(*(attributes.get(name, {}).get("StringValue", "") for name in _TRACE))
+
+
+def _values(trace: TraceContext) -> dict[str, str]:
+    return {name: value for name in _TRACE if (value := getattr(trace, name))}
+
+
+def _size(trace: TraceContext) -> int:
+    """In bytes: names, types and values count."""
+    return sum(len(f"{name}{_TEXT}{value}") for name, value in _values(trace).items())
+
+
+def _batches(bodies: Sequence[str], more: int = 0) -> list[list[str]]:
+    """In order, each within SQS's limits for a batch. `more`: bytes that go with each body."""
     batches: list[list[str]] = []
     size = 0
     for body in bodies:
-        length = len(body.encode())
+        length = min(len(body.encode()) + more, MAX_BATCH_BYTES)
         if not batches or len(batches[-1]) == BATCH or size + length > MAX_BATCH_BYTES:
             batches.append([])
             size = 0

@@ -3,10 +3,12 @@
 from replyd.bootstrap.ai import ai_parts
 from replyd.bootstrap.connections import dead_letters, store, table_scan, twilio_channel
 from replyd.bootstrap.operators import desk, people, reach
+from replyd.bootstrap.parts import Parts
 from replyd.bootstrap.policies import body_codec, policies
 from replyd.bootstrap.process import supervisor
 from replyd.bootstrap.secrets import look_up
-from replyd.bootstrap.wiring import Daemon, Parts, daemon
+from replyd.bootstrap.traces import require_traces
+from replyd.bootstrap.wiring import Daemon, daemon
 
 __all__ = [
     "Daemon",
@@ -20,6 +22,7 @@ __all__ = [
     "people",
     "policies",
     "reach",
+    "require_traces",
     "store",
     "supervisor",
     "table_scan",

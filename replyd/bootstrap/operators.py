@@ -17,8 +17,9 @@ from replyd.bootstrap.connections import (
     twilio_accounts,
     twilio_channel,
 )
+from replyd.bootstrap.parts import Parts
 from replyd.bootstrap.policies import policies, profiles
-from replyd.bootstrap.wiring import Parts, daemon
+from replyd.bootstrap.wiring import daemon
 from replyd.flows.desk import Desk
 from replyd.flows.forget import Reach
 from replyd.flows.person import People

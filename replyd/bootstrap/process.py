@@ -22,8 +22,10 @@ from replyd.bootstrap.connections import (
     twilio_media,
 )
 from replyd.bootstrap.operators import operator_api
+from replyd.bootstrap.parts import Parts
 from replyd.bootstrap.tools import toolbox
-from replyd.bootstrap.wiring import Parts, daemon
+from replyd.bootstrap.traces import tracing
+from replyd.bootstrap.wiring import daemon
 from replyd.errors import ConfigError
 from replyd.ports import Telemetry
 from replyd.runtime.health import Health
@@ -57,7 +59,7 @@ async def supervisor(
             ['server.role is "worker" and systemd hands over a socket for webhooks: disable it']
         )
     async with AsyncExitStack() as stack:
-        clock = SystemClock()
+        clock, owner = SystemClock(), f"{socket.gethostname()}-{os.getpid()}"
         store = DynamoStore(await aws_client(stack, settings, "dynamodb"), table_layout(settings))
         sqs = await aws_client(stack, settings, "sqs")
         wakeups = SqsWakeups(
@@ -89,6 +91,9 @@ async def supervisor(
         telemetry = Fanout(
             [LogSink(clock.elapsed), metrics, health, *sinks], on_failure=metrics.sink_failed
         )
+        traces = await stack.enter_async_context(
+            tracing(settings, owner, partial(metrics.sink_failed, "traces"))
+        )
         models = await stack.enter_async_context(ai_parts(settings, clock, telemetry))
         parts = Parts(
             store=store,
@@ -98,7 +103,7 @@ async def supervisor(
             channel=await stack.enter_async_context(twilio_channel(settings, accounts)),
             clock=clock,
             ids=SystemIds(),
-            owner=f"{socket.gethostname()}-{os.getpid()}",
+            owner=owner,
             toolbox=await stack.enter_async_context(toolbox(settings)),
             recordings=await stack.enter_async_context(
                 twilio_media(settings, settings.voice.max_bytes, accounts)
@@ -109,7 +114,7 @@ async def supervisor(
             transcriber=models.transcriber,
             moderator=models.moderator,
         )
-        wired = daemon(settings, parts, telemetry)
+        wired = daemon(settings, parts, telemetry, traces)
         webhooks = WebhookServer(
             channel=parts.channel,
             accept=wired.accept,
@@ -125,6 +130,7 @@ async def supervisor(
             body_timeout_seconds=settings.server.body_timeout_seconds,
             reuse_port=settings.server.reuse_port,
             sockets=manager.webhook_sockets,
+            tracing=traces,
         )
         metrics.watch(
             requests_in_flight=lambda: webhooks.inflight,

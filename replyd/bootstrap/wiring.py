@@ -1,12 +1,12 @@
 """The flows and the runtime, wired to parts of the outside world."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from replyd.adapters import aws
-from replyd.adapters.tools import Tools
 from replyd.adapters.twilio.failures import delivery_failure, pauses_sender
 from replyd.adapters.twilio.listing import LIST_REQUESTS
+from replyd.bootstrap.parts import Parts
 from replyd.bootstrap.policies import (
     body_codec,
     longest_turn_seconds,
@@ -17,6 +17,7 @@ from replyd.bootstrap.policies import (
     retention,
     session,
 )
+from replyd.bootstrap.traces import traced
 from replyd.domain.callback import status_callback
 from replyd.domain.catch_up import CatchUpPolicy
 from replyd.domain.routing import OptOutWords, UnknownSenderPolicy
@@ -30,47 +31,13 @@ from replyd.flows.send_pace import PacedChannel, PacePolicy, SendPace
 from replyd.flows.tell_people import TellPeople
 from replyd.flows.track_delivery import TrackDelivery
 from replyd.flows.workbench import Moderation, Workbench
-from replyd.ports import (
-    Channel,
-    Clock,
-    ConversationStore,
-    HandoffQueue,
-    Ids,
-    LocalBuffer,
-    MediaLibrary,
-    Moderator,
-    ReplyModel,
-    Telemetry,
-    Toolbox,
-    Transcriber,
-    WakeupQueue,
-)
+from replyd.ports import LocalBuffer, Telemetry, Tracing
 from replyd.runtime.buffer import Buffer
 from replyd.runtime.catch_up import CatchUpService
 from replyd.runtime.consumer import ADOPT_SECONDS, Consumer
 from replyd.runtime.no_buffer import NoBuffer
 from replyd.runtime.progress import REQUEST_SECONDS, Progress
 from replyd.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The outside world: real adapters, or their in-memory twins."""
-
-    store: ConversationStore
-    wakeups: WakeupQueue
-    handoffs: HandoffQueue
-    model: ReplyModel
-    channel: Channel
-    clock: Clock
-    ids: Ids
-    owner: str
-    toolbox: Toolbox = field(default_factory=lambda: Tools(()))
-    # Where recordings come from, and where other files do; without them nothing is read.
-    recordings: MediaLibrary | None = None
-    library: MediaLibrary | None = None
-    transcriber: Transcriber | None = None
-    moderator: Moderator | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +55,12 @@ class Daemon:
     people: People
 
 
-def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
+def daemon(
+    settings: Settings, parts: Parts, telemetry: Telemetry, tracing: Tracing | None = None
+) -> Daemon:
     """Wire the flows and the runtime to these parts."""
+    if tracing is not None:
+        parts, telemetry = traced(settings, parts, telemetry, tracing)
     window, policy = policies(settings)
     codec = body_codec(settings)
     contents = _contents(settings, parts, telemetry)
@@ -146,6 +117,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
         heartbeat_seconds=settings.heartbeat_seconds,
         quiet_seconds=settings.window.quiet_seconds,
         turn_seconds=longest_turn_seconds(settings),
+        tracing=tracing,
     )
     role = settings.server.role
     local: LocalBuffer = NoBuffer() if role == "webhook" else buffer
@@ -195,6 +167,7 @@ def daemon(settings: Settings, parts: Parts, telemetry: Telemetry) -> Daemon:
             telemetry=telemetry,
             progress=progress,
             poll_seconds=aws.TRIES * settings.queues.wait_seconds + REQUEST_SECONDS,
+            tracing=tracing,
         )
         for _ in range(0 if role == "webhook" else settings.queues.receivers)
     )

@@ -42,6 +42,11 @@ def names_of(sender: str, external_id: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name and is_address(name)))
 
 
+def tells(text: str, address: str) -> bool:
+    """Whether a bare address can be read off the text: a number also without its plus."""
+    return address.removeprefix("+") in text
+
+
 def masked(address: str) -> str:
     """An address that may go to a log: enough to recognise one's own, too little to dial.
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from replyd.domain import effects, formatting, output, prompt, turn, usage
+from replyd.domain import address, effects, formatting, output, prompt, turn, usage
 from replyd.domain.events import ModelAnswered, ModelAsked
 from replyd.domain.record import Conversation
 from replyd.domain.tools import HAND_OVER, hand_over_arguments
@@ -104,7 +104,7 @@ def _known_outside(conversation: Conversation) -> str:
     """The conversation's id, for the vendor's metadata; nothing where it would tell the number:
     tables without a sort key have no other id."""
     named = conversation.conversation_id
-    return "" if conversation.customer.lstrip("+") in named else named
+    return "" if address.tells(named, conversation.customer) else named
 
 
 async def _respond(held: Turn, request: ModelRequest) -> ModelReply:

@@ -27,8 +27,18 @@ from replyd.ports.process import Clock, Ids, LocalBuffer, Telemetry
 from replyd.ports.queues import Depth, HandoffQueue, Received, WakeupQueue, WatchedQueue
 from replyd.ports.secrets import Secrets
 from replyd.ports.tools import Toolbox, ToolContext
+from replyd.ports.tracing import (
+    NOT_TRACED,
+    Attributes,
+    Span,
+    SpanKind,
+    TraceContext,
+    Tracing,
+)
 
 __all__ = [
+    "NOT_TRACED",
+    "Attributes",
     "Channel",
     "Clock",
     "ConversationStore",
@@ -56,11 +66,15 @@ __all__ = [
     "ReplyModel",
     "Secrets",
     "SignedRequest",
+    "Span",
+    "SpanKind",
     "TableSize",
     "Telemetry",
     "ThreadEraser",
     "ToolContext",
     "Toolbox",
+    "TraceContext",
+    "Tracing",
     "Transcriber",
     "WakeupQueue",
     "WatchedQueue",

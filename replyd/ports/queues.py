@@ -4,17 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from replyd.ports.tracing import NOT_TRACED, TraceContext
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
     """A queue message in our hands until its visibility timeout ends. `sent_at`: when it came to
-    the queue, by the queue's clock, epoch ms; 0 where that is not known."""
+    the queue, by the queue's clock, epoch ms; 0 where that is not known. `trace`: what its sender
+    was part of."""
 
     message_id: str
     receipt: str
     body: str
     receives: int = 1
     sent_at: int = 0
+    trace: TraceContext = NOT_TRACED
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,8 @@ class Depth:
 class WakeupQueue(Protocol):
     """The replies queue. Every method raises Temporary or DependencyDown."""
 
-    async def send(self, body: str, delay_seconds: int) -> None:
-        """`delay_seconds`: 0 to 900."""
+    async def send(self, body: str, delay_seconds: int, trace: TraceContext = NOT_TRACED) -> None:
+        """`delay_seconds`: 0 to 900. `trace` comes with the message when it is received."""
         ...
 
     async def receive(self) -> Sequence[Received]:
@@ -59,6 +63,8 @@ class WatchedQueue(Protocol):
 class HandoffQueue(Protocol):
     """Where people's tools take conversations from."""
 
-    async def send(self, bodies: Sequence[str]) -> None:
-        """All of them, in order; raises Temporary or DependencyDown unless all are stored."""
+    async def send(self, bodies: Sequence[str], trace: TraceContext = NOT_TRACED) -> None:
+        """All of them, in order; raises Temporary or DependencyDown unless all are stored. `trace`
+        is in the attributes `traceparent` and `tracestate` of each message that has room for
+        them."""
         ...

@@ -6,6 +6,7 @@ the window to close, runs the turn, and deletes wake-ups once everything up to t
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 
 import structlog
 
@@ -18,8 +19,9 @@ from replyd.errors import DependencyError
 from replyd.flows.outcomes import LookAgain, Outcome, PassOn, Retry, Settled
 from replyd.flows.pacing import FairSlots
 from replyd.flows.workbench import News
-from replyd.ports import Clock, Ids, Received, Telemetry, WakeupQueue
-from replyd.runtime.entry import Entry
+from replyd.ports import NOT_TRACED, Clock, Ids, Received, Telemetry, Tracing, WakeupQueue
+from replyd.runtime.entry import TAKES, Entry
+from replyd.runtime.no_tracing import NoTracing
 from replyd.runtime.progress import REQUEST_SECONDS, Progress
 
 _log = structlog.get_logger("replyd")
@@ -52,6 +54,7 @@ class Buffer:
         turn_seconds: float,
         per_tenant: int | None = None,
         quiet_seconds: float = 0,
+        tracing: Tracing | None = None,
     ) -> None:
         self._answer = answer
         self._wakeups = wakeups
@@ -65,6 +68,7 @@ class Buffer:
         self._heartbeat = heartbeat_seconds
         self._quiet_ms = round(quiet_seconds * 1000)
         self._turn_seconds = turn_seconds
+        self._tracing = tracing or NoTracing()
         self._entries: dict[ConversationKey, Entry] = {}
         self._hints: dict[ConversationKey, int] = {}
         self._to_delete: list[Received] = []
@@ -105,13 +109,16 @@ class Buffer:
             if received.sent_at:
                 # A delay by no more than the quiet time is over.
                 entry.late_from = min(entry.late_from, received.sent_at + self._quiet_ms)
-        elif entry.held is not None and entry.held.message_id == received.message_id:
+        entry.woken_by.add(wakeup.seq, received.trace)
+        if entry.held is None:
+            pass
+        elif entry.held.message_id == received.message_id:
             # The same message received again: only its newest receipt can delete it.
             pass
-        elif entry.held is not None and wakeup.seq < entry.held_seq:
+        elif wakeup.seq < entry.held_seq:
             self._to_delete.append(received)
             return
-        elif entry.held is not None:
+        else:
             self._to_delete.append(entry.held)
         entry.held, entry.held_seq = received, wakeup.seq
         entry.business = wakeup.business or entry.business
@@ -132,6 +139,7 @@ class Buffer:
             return
         entry = self._entries.get(key) or self._open(key, seq)
         entry.seq = max(entry.seq, seq)
+        entry.woken_by.add(seq, self._tracing.context())
         self._hints[key] = at
         entry.news.tell(seq)
         self._reschedule(entry)
@@ -147,7 +155,10 @@ class Buffer:
     def _open(self, key: ConversationKey, seq: int) -> Entry:
         now = self._clock.now()
         entry = self._entries[key] = Entry(key, now, seq, late_from=now)
-        entry.task = asyncio.create_task(self._attend(entry), name="conversation")
+        # It outlives the request that may have opened it, and is no part of its trace.
+        entry.task = asyncio.create_task(
+            self._attend(entry), name="conversation", context=Context()
+        )
         self._idle.clear()
         if len(self._entries) >= self._max_held:
             self._room.clear()
@@ -170,23 +181,45 @@ class Buffer:
                 async with self._turns.slot(entry.tenant):
                     if self._draining:
                         return
-                    entry.running = True
-                    # What arrives during the turn is of the next window.
-                    self._hints.pop(entry.key, None)
-                    try:
-                        with self._progress.within("turn", self._turn_seconds):
-                            outcome = await self._answer(entry.key, entry.seq, entry.news)
-                    finally:
-                        entry.running = False
+                    outcome = await self._turn(entry)
+                if outcome is None:
+                    return
                 if await self._finished(entry, outcome) or await self._left_to_others(entry):
                     return
         except Exception:  # noqa: BLE001 - one conversation's bug must not stop all others
-            # The wake-up comes again and ends in the dead-letter queue, where somebody looks.
-            _log.exception("a turn ended with a bug; its wake-up is left to redrive")
-            ended = TurnEnded(entry.key, entry.key.sort, "", "bug", self._clock.now())
-            self._telemetry.emit(ended)
+            self._bug(entry)
         finally:
             self._close(entry)
+
+    async def _turn(self, entry: Entry) -> Outcome | None:
+        """None when it ended with a bug."""
+        woken_by = entry.woken_by.newest_first()
+        parent, *links = woken_by or [NOT_TRACED]
+        with self._tracing.begin("turn", "consumer", TAKES, parent=parent, links=links) as span:
+            entry.running = True
+            # What arrives during the turn is of the next window.
+            self._hints.pop(entry.key, None)
+            try:
+                with self._progress.within("turn", self._turn_seconds):
+                    outcome = await self._answer(entry.key, entry.seq, entry.news)
+            except Exception as bug:  # noqa: BLE001 - as above, and its lines are of this trace
+                span.failed(type(bug).__name__)
+                self._bug(entry)
+                return None
+            finally:
+                entry.running = False
+            span.set({"replyd.wake_up": type(outcome).__name__})
+            if isinstance(outcome, Settled):
+                for trace in entry.woken_by.settled(outcome.seq):
+                    if trace not in woken_by:
+                        span.link(trace)
+            return outcome
+
+    def _bug(self, entry: Entry) -> None:
+        # The wake-up comes again and ends in the dead-letter queue, where somebody looks.
+        _log.exception("a turn ended with a bug; its wake-up is left to redrive")
+        ended = TurnEnded(entry.key, entry.key.sort, "", "bug", self._clock.now())
+        self._telemetry.emit(ended)
 
     async def _finished(self, entry: Entry, outcome: Outcome) -> bool:
         """Act on a turn's outcome; true when nothing is left to wait for."""
@@ -228,7 +261,8 @@ class Buffer:
         if held is None:
             return False
         try:
-            await self._wakeups.send(held.body, delay_seconds(at, self._clock.now()))
+            delay = delay_seconds(at, self._clock.now())
+            await self._wakeups.send(held.body, delay, held.trace)
         except DependencyError as error:
             self._failed("send", error)
             return False

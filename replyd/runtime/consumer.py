@@ -8,8 +8,10 @@ from replyd.domain.events import DependencyFailed, MessageAdopted, PoisonReceive
 from replyd.domain.messages import InboundMessage
 from replyd.domain.wakeup import BodyCodec, Foreign
 from replyd.errors import DependencyError, PoisonMessage, ReplydError
-from replyd.ports import Channel, Clock, Ids, Received, Telemetry, WakeupQueue
+from replyd.ports import Channel, Clock, Ids, Received, Telemetry, Tracing, WakeupQueue
 from replyd.runtime.buffer import Buffer
+from replyd.runtime.entry import TAKES
+from replyd.runtime.no_tracing import NoTracing
 from replyd.runtime.progress import REQUEST_SECONDS, Progress
 
 # To stage what another webhook handler queued takes about a dozen requests.
@@ -35,6 +37,7 @@ class Consumer:
         telemetry: Telemetry,
         progress: Progress,
         poll_seconds: float,
+        tracing: Tracing | None = None,
     ) -> None:
         self._wakeups = wakeups
         self._buffer = buffer
@@ -46,6 +49,7 @@ class Consumer:
         self._telemetry = telemetry
         self._progress = progress
         self._poll_seconds = poll_seconds
+        self._tracing = tracing or NoTracing()
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -94,7 +98,9 @@ class Consumer:
         try:
             body = self._codec.decode(received.body)
             if isinstance(body, Foreign):
-                await self._adopt(body, received)
+                # Whoever writes to the queue is trusted, and may trace its messages.
+                with self._tracing.begin("adopt", "consumer", TAKES, parent=received.trace):
+                    await self._adopt(body, received)
             else:
                 self._buffer.offer(body, received)
         except PoisonMessage as error:

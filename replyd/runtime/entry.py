@@ -1,11 +1,42 @@
 """A conversation in the buffer."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from replyd.domain.messages import ConversationKey
 from replyd.flows.workbench import News
-from replyd.ports import Clock, Received
+from replyd.ports import NOT_TRACED, Attributes, Clock, Received, TraceContext
+
+# A burst has no more messages that a trace should show.
+_MAX_TRACES = 32
+# What a trace says of the spans that begin with a queue message.
+TAKES: Attributes = {
+    "messaging.system": "aws_sqs",
+    "messaging.operation.type": "process",
+    "messaging.operation.name": "process",
+}
+
+
+class WokenBy:
+    """The traces that led to a conversation, by the messages' seqs, until those are settled."""
+
+    def __init__(self) -> None:
+        self._traces: dict[int, TraceContext] = {}
+
+    def add(self, seq: int, trace: TraceContext) -> None:
+        if trace == NOT_TRACED:
+            return
+        self._traces[seq] = trace
+        if len(self._traces) > _MAX_TRACES:
+            del self._traces[min(self._traces)]
+
+    def newest_first(self) -> Sequence[TraceContext]:
+        return [self._traces[seq] for seq in sorted(self._traces, reverse=True)]
+
+    def settled(self, seq: int) -> Sequence[TraceContext]:
+        """Those up to `seq`, which are forgotten."""
+        return [self._traces.pop(s) for s in sorted(self._traces) if s <= seq]
 
 
 @dataclass(slots=True)
@@ -27,6 +58,7 @@ class Entry:
     task: asyncio.Task[None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     news: News = field(default_factory=News)
+    woken_by: WokenBy = field(default_factory=WokenBy)
 
     def postpone(self, at: int) -> None:
         """The window closes at `at`, no sooner."""

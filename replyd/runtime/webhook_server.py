@@ -17,10 +17,11 @@ from replyd.domain.callback import STATUS_PATH, is_report
 from replyd.domain.events import RequestRefused
 from replyd.domain.messages import InboundMessage, Params
 from replyd.errors import ReplydError
-from replyd.ports import Channel, SignedRequest, Telemetry
+from replyd.ports import Channel, SignedRequest, Telemetry, Tracing
 from replyd.runtime.bodies import Bodies, TooLargeError, TooSlowError, UnreadableError
 from replyd.runtime.connections import QuietServer
 from replyd.runtime.listening import Listening
+from replyd.runtime.no_tracing import NoTracing
 
 INBOUND_PATH = "/webhooks/twilio/whatsapp"
 
@@ -78,6 +79,7 @@ class WebhookServer:
         durable_within_seconds: float = DURABLE_WITHIN_SECONDS,
         reuse_port: bool = False,
         sockets: Sequence[socket.socket] = (),
+        tracing: Tracing | None = None,
     ) -> None:
         self._channel = channel
         self._accept = accept
@@ -95,6 +97,7 @@ class WebhookServer:
             most_bytes=MAX_BODY_BYTES, seconds=body_timeout_seconds, at_once=max_inflight
         )
         self._durable_within = durable_within_seconds
+        self._tracing = tracing or NoTracing()
         self._handlers: Mapping[str, _Handler] = {
             INBOUND_PATH: self._inbound,
             STATUS_PATH: self._status,
@@ -215,7 +218,22 @@ class WebhookServer:
         body = await self._body(request)
         with self._working():
             params = await self._authentic_params(request, body)
-            return await handler(request, params, started)
+            path = request.raw_path.partition("?")[0]
+            return await self._traced(path, handler(request, params, started))
+
+    async def _traced(self, route: str, answer: Awaitable[web.Response]) -> web.Response:
+        """A trace begins where a request is known to be Twilio's: strangers neither fill the store
+        of traces nor have a say in them, so that a `traceparent` of the request means nothing."""
+        attributes = {"http.request.method": "POST", "http.route": route}
+        with self._tracing.begin("webhook", "server", attributes) as span:
+            try:
+                response = await answer
+            except Refusal as refusal:
+                span.set({"http.response.status_code": refusal.status.value})
+                span.failed(refusal.reason)
+                raise
+            span.set({"http.response.status_code": response.status})
+            return response
 
     async def _inbound(
         self, _request: web.BaseRequest, params: _Params, started: float

@@ -31,6 +31,7 @@ from replyd.settings.values import (
     as_queue_url,
     as_region,
     as_table,
+    as_url,
     as_words,
     uppercased,
     with_failures,
@@ -293,6 +294,25 @@ class Logging(BaseModel):
     bodies: bool = False
     """Whether texts may be logged: those of a turn, and what errors quote. They are personal
     data."""
+
+
+class Traces(BaseModel):
+    """OpenTelemetry traces, which follow a message through the processes: they go to a collector,
+    by OTLP over HTTP. Need `pip install 'replyd[otel]'`. OpenTelemetry's own variables, such as
+    OTEL_SERVICE_NAME and OTEL_EXPORTER_OTLP_HEADERS, keep their meaning."""
+
+    model_config = FROZEN
+
+    enabled: bool = False
+    """Whether traces are written."""
+    endpoint: Annotated[str, AfterValidator(as_url)] = Field(
+        default="", examples=["http://localhost:4318"]
+    )
+    """The collector's address, to which `/v1/traces` is added. Empty: OTEL_EXPORTER_OTLP_ENDPOINT,
+    or `http://localhost:4318`."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1
+    """Which part of the messages is traced, from 0 to 1: whole traces, from the webhook on. At 1
+    OTEL_TRACES_SAMPLER decides where it is set, and else all are."""
 
 
 class Aws(BaseModel):

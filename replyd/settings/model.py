@@ -16,6 +16,7 @@ from replyd.settings.groups import (
     Queues,
     Retention,
     Server,
+    Traces,
     Turn,
     UnknownSender,
     Window,
@@ -61,6 +62,7 @@ class Settings(BaseModel):
     retention: Retention = Retention()
     delivery: Delivery = Delivery()
     logging: Logging = Logging()
+    traces: Traces = Traces()
     aws: Aws = Aws()
 
     @property

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from replyd.ports import Received
+from replyd.ports import NOT_TRACED, Received, TraceContext
 
 _BATCH = 10
 MAX_RECEIVES = 10
@@ -18,6 +18,7 @@ class _Queued:
     visible_at: float
     receives: int = 0
     receipt: str = ""
+    trace: TraceContext = NOT_TRACED
 
 
 @dataclass(slots=True, eq=False)
@@ -48,9 +49,9 @@ class Queue:
         self.messages: dict[str, _Queued] = {}
         self.dead: list[str] = []
 
-    def send(self, body: str, delay: float) -> None:
+    def send(self, body: str, delay: float, trace: TraceContext = NOT_TRACED) -> None:
         self._number += 1
-        queued = _Queued(f"m{self._number}", body, self._loop.time() + delay)
+        queued = _Queued(f"m{self._number}", body, self._loop.time() + delay, trace=trace)
         self.messages[queued.message_id] = queued
         self._when_visible(queued)
 
@@ -114,4 +115,6 @@ class Queue:
         queued.receipt = f"{queued.message_id}/{queued.receives}"
         queued.visible_at = self._loop.time() + self._visibility
         self._when_visible(queued)
-        return Received(queued.message_id, queued.receipt, queued.body, queued.receives)
+        return Received(
+            queued.message_id, queued.receipt, queued.body, queued.receives, trace=queued.trace
+        )

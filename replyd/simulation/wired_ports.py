@@ -15,7 +15,15 @@ from replyd.domain.messages import (
     SentMessage,
 )
 from replyd.domain.record import Candidate
-from replyd.ports import ModelReply, ModelRequest, Received, SignedRequest, ToolContext
+from replyd.ports import (
+    NOT_TRACED,
+    ModelReply,
+    ModelRequest,
+    Received,
+    SignedRequest,
+    ToolContext,
+    TraceContext,
+)
 from replyd.simulation.queue import Poll, Queue
 from replyd.simulation.table import Table, at_once
 from replyd.simulation.vendors import BOOK, LOOK, Answers, Phone
@@ -104,15 +112,15 @@ class WiredQueue:
         self._wires = wires
         self._queue = queue
 
-    async def send(self, body: str, delay_seconds: int) -> None:
+    async def send(self, body: str, delay_seconds: int, trace: TraceContext = NOT_TRACED) -> None:
         wires = self._wires
         fate = wires.weather.fate("queue", wires.rng, wires.loop.time(), wires.name)
         delay = delay_seconds + (20 * wires.rng.random() if fate == "delayed" else 0)
 
         def effect() -> None:
-            self._queue.send(body, delay)
+            self._queue.send(body, delay, trace)
             if fate == "duplicate":
-                self._queue.send(body, delay + 10 * wires.rng.random())
+                self._queue.send(body, delay + 10 * wires.rng.random(), trace)
 
         await wires.call(
             "queue", effect, f"send wake-up in {delay_seconds} s", _conversation(body), fate
@@ -188,7 +196,7 @@ class WiredHandoffs:
         self._wires = wires
         self._deliver = deliver
 
-    async def send(self, bodies: Sequence[str]) -> None:
+    async def send(self, bodies: Sequence[str], _trace: TraceContext = NOT_TRACED) -> None:
         batch, late = list(bodies), False
         try:
             await self._wires.call(

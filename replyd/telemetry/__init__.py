@@ -1,4 +1,5 @@
-"""What replyd tells its operators: log lines and metrics, made from one stream of events."""
+"""What replyd tells its operators: log lines and metrics, made from one stream of events, and
+traces."""
 
 from collections.abc import Callable, Sequence
 

@@ -131,7 +131,8 @@ class MetricsSink:
             "replyd_person_actions", "What people did with conversations.", "action", "outcome"
         )
         self._sink_failures = self._counter(
-            "replyd_telemetry_errors", "Events that a log or another sink failed to take."
+            "replyd_telemetry_errors",
+            "Events that a log or another sink failed to take, and batches of spans lost.",
         )
         self._window_wait = self._histogram(
             "replyd_window_wait_seconds", "From a burst's first message to its claim.", _SLOW

@@ -11,11 +11,13 @@ import pytest
 
 from replyd.adapters.memory import MemoryHandoffQueue
 from replyd.adapters.sqs import MAX_BATCH_BYTES, SqsHandoffs
-from replyd.ports import HandoffQueue
+from replyd.ports import NOT_TRACED, HandoffQueue, TraceContext
 from tests.contract.conftest import client
 
 # The longest body that SQS takes.
 LONGEST = MAX_BATCH_BYTES
+
+TRACE = TraceContext("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "vendor=1")
 
 # aiohttp means a body of more than 1 MiB, which a full batch is once it is JSON. botocore has
 # it as bytes anyway.
@@ -24,10 +26,10 @@ large = pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning"
 
 @dataclass
 class Queue:
-    """The port, and what people's tools take from it."""
+    """The port, and what people's tools take from it: each body with its trace."""
 
     port: HandoffQueue
-    received: Callable[[int], Awaitable[list[str]]]
+    received: Callable[[int], Awaitable[list[tuple[str, TraceContext]]]]
 
 
 @pytest.fixture
@@ -35,8 +37,8 @@ async def queue(queues: str, request: pytest.FixtureRequest) -> AsyncIterator[Qu
     if not queues:
         memory = MemoryHandoffQueue()
 
-        async def everything(count: int) -> list[str]:
-            return memory.bodies
+        async def everything(count: int) -> list[tuple[str, TraceContext]]:
+            return list(zip(memory.bodies, memory.traces, strict=True))
 
         yield Queue(memory, everything)
         return
@@ -45,32 +47,38 @@ async def queue(queues: str, request: pytest.FixtureRequest) -> AsyncIterator[Qu
         made = await sqs.create_queue(QueueName=f"h-{uuid.uuid4().hex[:12]}", Attributes=attributes)
         url = made["QueueUrl"]
 
-        async def received(count: int) -> list[str]:
+        async def received(count: int) -> list[tuple[str, TraceContext]]:
             return await _drained(sqs, url, count)
 
         yield Queue(SqsHandoffs(sqs, url), received)
 
 
-async def _drained(sqs: Any, url: str, count: int) -> list[str]:
+async def _drained(sqs: Any, url: str, count: int) -> list[tuple[str, TraceContext]]:
     """In the order of arrival, which a standard queue promises only roughly. Without a wait at
     the end: what comes twice comes with the rest."""
-    bodies: list[str] = []
+    found: list[tuple[str, TraceContext]] = []
     async with asyncio.timeout(30):
         while True:
             answer = await sqs.receive_message(
                 QueueUrl=url,
                 MaxNumberOfMessages=10,
-                WaitTimeSeconds=1 if len(bodies) < count else 0,
+                WaitTimeSeconds=1 if len(found) < count else 0,
+                MessageAttributeNames=["All"],
             )
             messages = answer.get("Messages", [])
-            bodies += [message["Body"] for message in messages]
-            if not messages and len(bodies) >= count:
-                return bodies
+            found += [(message["Body"], _trace_of(message)) for message in messages]
+            if not messages and len(found) >= count:
+                return found
+
+
+def _trace_of(message: dict[str, Any]) -> TraceContext:
+    attributes = message.get("MessageAttributes", {})
+    return TraceContext(**{name: each["StringValue"] for name, each in attributes.items()})
 
 
 async def arrived(queue: Queue, bodies: Sequence[str]) -> None:
     await queue.port.send(bodies)
-    assert await queue.received(len(bodies)) == list(bodies)
+    assert await queue.received(len(bodies)) == [(body, NOT_TRACED) for body in bodies]
 
 
 async def test_a_body_comes_as_it_was_sent(queue: Queue) -> None:
@@ -107,3 +115,26 @@ async def test_what_xml_has_no_character_for_is_escaped_by_json(queue: Queue) ->
     body = json.dumps({"text": text})
     await arrived(queue, [body])
     assert json.loads(body)["text"] == text
+
+
+async def test_a_trace_is_beside_every_body(queue: Queue) -> None:
+    bodies = [f"body {number}" for number in range(11)]
+    await queue.port.send(bodies, TRACE)
+    assert await queue.received(11) == [(body, TRACE) for body in bodies]
+
+
+@large
+async def test_a_trace_counts_to_the_size_of_a_batch(queue: Queue) -> None:
+    """Two that would fill one exactly, without it."""
+    bodies = ["x" * (LONGEST // 2), "y" * (LONGEST // 2)]
+    await queue.port.send(bodies, TRACE)
+    assert await queue.received(2) == [(body, TRACE) for body in bodies]
+
+
+@large
+async def test_a_body_that_leaves_no_room_for_a_trace_goes_all_the_same(queue: Queue) -> None:
+    bodies = ["before", "x" * (LONGEST - 50), "after"]
+    await queue.port.send(bodies, TRACE)
+    found = await queue.received(3)
+    assert [body for body, _ in found] == bodies
+    assert [found[0][1], found[2][1]] == [TRACE, TRACE]

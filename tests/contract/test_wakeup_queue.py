@@ -2,7 +2,7 @@
 
 import asyncio
 
-from replyd.ports import Received, WakeupQueue
+from replyd.ports import NOT_TRACED, Received, TraceContext, WakeupQueue
 
 
 async def receive(queue: WakeupQueue, count: int = 1) -> list[Received]:
@@ -63,3 +63,16 @@ async def test_hidden_messages_stay_away_and_shown_ones_come_at_once(
     await wakeups.hide([held], 0)
     (again,) = await wakeups.receive()
     assert again.body == "held"
+
+
+async def test_a_trace_comes_with_its_message(wakeups: WakeupQueue) -> None:
+    trace = TraceContext("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "vendor=1,other=a:b;c")
+    await wakeups.send("traced", 0, trace)
+    await wakeups.send("half", 0, TraceContext(trace.traceparent))
+    await wakeups.send("untraced", 0)
+    found = {message.body: message.trace for message in await receive(wakeups, 3)}
+    assert found == {
+        "traced": trace,
+        "half": TraceContext(trace.traceparent, ""),
+        "untraced": NOT_TRACED,
+    }

@@ -65,9 +65,9 @@ class _DeletesOnReceipt(_Wrapper):
 class _AcknowledgesFirst(_Wrapper):
     """The wake-up that could not be sent is taken for sent."""
 
-    async def send(self, body: str, delay_seconds: int) -> None:
+    async def send(self, body: str, delay_seconds: int, *more: Any) -> None:
         try:
-            await self._port.send(body, delay_seconds)
+            await self._port.send(body, delay_seconds, *more)
         except ReplydError:
             return
 

@@ -9,7 +9,7 @@ from replyd.adapters.memory import MemoryHandoffQueue, MemoryQueue, MemoryStore
 from replyd.domain.expressions import Step, StepResult
 from replyd.domain.messages import ConversationKey
 from replyd.errors import DependencyError
-from replyd.ports import Received
+from replyd.ports import NOT_TRACED, Received, TraceContext
 
 
 class FaultyStore(MemoryStore):
@@ -43,10 +43,10 @@ class FaultyQueue(MemoryQueue):
         self.fail: dict[str, list[DependencyError]] = defaultdict(list)
         self.send_seconds = 0.0
 
-    async def send(self, body: str, delay_seconds: int) -> None:
+    async def send(self, body: str, delay_seconds: int, trace: TraceContext = NOT_TRACED) -> None:
         self._maybe("send")
         await asyncio.sleep(self.send_seconds)
-        await super().send(body, delay_seconds)
+        await super().send(body, delay_seconds, trace)
 
     async def receive(self) -> Sequence[Received]:
         self._maybe("receive")
@@ -69,11 +69,11 @@ class FaultyHandoffs(MemoryHandoffQueue):
         self.fail: list[DependencyError] = []
         self.seconds = seconds
 
-    async def send(self, bodies: Sequence[str]) -> None:
+    async def send(self, bodies: Sequence[str], trace: TraceContext = NOT_TRACED) -> None:
         await asyncio.sleep(self.seconds)
         if self.fail:
             raise self.fail.pop(0)
-        await super().send(bodies)
+        await super().send(bodies, trace)
 
 
 class Wires:

@@ -28,7 +28,7 @@ from replyd.flows.accept_message import AcceptMessage
 from replyd.flows.answer_conversation import AnswerConversation
 from replyd.flows.person import People
 from replyd.flows.track_delivery import TrackDelivery
-from replyd.ports import File
+from replyd.ports import File, Tracing
 from replyd.runtime.buffer import Buffer
 from replyd.runtime.consumer import Consumer
 from replyd.runtime.drain import drain
@@ -150,6 +150,8 @@ class World:
         )
         specs = tool_specs(self.settings)
         self.toolbox = MemoryToolbox([specs[name] for name in self.settings.tools])
+        # Of workers that are made from then on.
+        self.tracing: Tracing | None = None
         self.workers: list[Worker] = []
         self._started = 0
 
@@ -210,7 +212,7 @@ class World:
             transcriber=wires.to(self.transcriber) if settings.voice.enabled else None,
             moderator=(None if rules.input == rules.output == "off" else wires.to(self.moderator)),
         )
-        return daemon(settings, parts, self.telemetry)
+        return daemon(settings, parts, self.telemetry, self.tracing)
 
     @asynccontextmanager
     async def running(self, workers: int = 1) -> AsyncIterator[Worker]:

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from replyd.ports import Depth, Received
+from replyd.ports import NOT_TRACED, Depth, Received, TraceContext
 
 
 @dataclass(slots=True)
@@ -16,6 +16,7 @@ class _Queued:
     sent_at: int = 0
     receives: int = 0
     receipt: str = ""
+    trace: TraceContext = NOT_TRACED
 
 
 @dataclass(slots=True)
@@ -36,13 +37,13 @@ class MemoryQueue:
     _ids: Callable[[], int] = field(default_factory=lambda: itertools.count(1).__next__)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def send(self, body: str, delay_seconds: int) -> None:
+    async def send(self, body: str, delay_seconds: int, trace: TraceContext = NOT_TRACED) -> None:
         await self._count("send")
         self.sent.append((body, delay_seconds))
         message_id = f"m-{self._ids()}"
         now = asyncio.get_running_loop().time()
         self.messages[message_id] = _Queued(
-            message_id, body, now + delay_seconds, self.epoch_ms + round(now * 1000)
+            message_id, body, now + delay_seconds, self.epoch_ms + round(now * 1000), trace=trace
         )
         self._changed.set()
 
@@ -81,6 +82,7 @@ class MemoryQueue:
                     message.body,
                     message.receives,
                     message.sent_at,
+                    message.trace,
                 )
             )
             if len(taken) == 10:
@@ -123,7 +125,9 @@ class MemoryQueue:
 @dataclass(slots=True)
 class MemoryHandoffQueue:
     bodies: list[str] = field(default_factory=list)
+    traces: list[TraceContext] = field(default_factory=list)
 
-    async def send(self, bodies: Sequence[str]) -> None:
+    async def send(self, bodies: Sequence[str], trace: TraceContext = NOT_TRACED) -> None:
         await asyncio.sleep(0)
         self.bodies.extend(bodies)
+        self.traces.extend(trace for _ in bodies)
