@@ -65,9 +65,9 @@ async def test_headers_without_end(office: Office) -> None:
 
 
 @cache
-def _bomb(coding: str) -> bytes:
+def _bomb(*, deflate: bool = False) -> bytes:
     """Below 64 KiB, and 60 MB when it is unpacked."""
-    packer = zlib.compressobj(wbits=15 if coding == "deflate" else 31)
+    packer = zlib.compressobj(wbits=15 if deflate else 31)
     zeros = b"0" * 1_000_000
     bomb = b"".join([*(packer.compress(zeros) for _ in range(60)), packer.flush()])
     assert len(bomb) < 64 * 1024
@@ -88,7 +88,7 @@ def _post(body: bytes, *, coding: str, authorized: bool, path: str = ONE + "/rep
 async def test_a_compressed_body_is_not_unpacked(
     office: Office, coding: str, authorized: bool
 ) -> None:
-    bomb = _bomb(coding)
+    bomb = _bomb(deflate=coding == "deflate")
     tracemalloc.start()
     try:
         spent = time.process_time()
@@ -104,7 +104,7 @@ async def test_a_compressed_body_is_not_unpacked(
 
 
 async def test_not_by_those_who_ask_for_no_body_either(office: Office) -> None:
-    bomb = _bomb("gzip")
+    bomb = _bomb()
     spent = time.process_time()
     for path in ("/livez", "/metrics", "/nothing"):
         request = _post(bomb, coding="gzip", authorized=False, path=path)
