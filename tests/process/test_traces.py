@@ -78,7 +78,7 @@ async def test_a_message_is_one_trace_through_two_instances(
         **dict.fromkeys(["turn", "model", "twilio send", "commit"], "answers"),
     }
     # As many requests as without traces.
-    counts.pop("ReceiveMessage", None)
+    counts = {k: v for k, v in counts.items() if k != "ReceiveMessage" and "GetQueue" not in k}
     assert counts == {"Query": 1, "UpdateItem": 4, "SendMessage": 1, "DeleteMessageBatch": 1}
     assert collector.raw
     for hidden in (CUSTOMER, BUSINESS, "sunday"):
