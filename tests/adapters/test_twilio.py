@@ -643,7 +643,7 @@ async def test_a_name_that_does_not_resolve(make: Make, naps: Naps) -> None:
 
 
 async def test_no_connection_in_time_is_safe_to_repeat(twilio: TwilioDouble, make: Make) -> None:
-    twilio.delay = 0.05
+    twilio.delay = 0.5
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as narrow:
         accepted = asyncio.Event()
         twilio.on_change = accepted.set

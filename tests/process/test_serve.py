@@ -15,7 +15,7 @@ from tests.process.conftest import BUSINESS, CUSTOMER, KEY, Town
 
 async def test_a_message_is_answered_with_seven_requests(town: Town) -> None:
     await town.converse()
-    process = await town.serve()
+    process = await town.serve(REPLYD_QUEUES__DEPTH_SECONDS="0")
     town.proxy.counts.clear()
     assert (await town.twilio.receive(CUSTOMER, "are you open on sunday?")).status == 200
     item = await town.settled(2)
@@ -35,7 +35,7 @@ async def test_a_message_is_answered_with_seven_requests(town: Town) -> None:
 
 async def test_a_burst_of_three_is_one_turn_with_eleven_requests(town: Town) -> None:
     await town.converse()
-    await town.serve()
+    await town.serve(REPLYD_QUEUES__DEPTH_SECONDS="0")
     town.proxy.counts.clear()
     for text in ("hi", "I have a question", "are you open on sunday?"):
         assert (await town.twilio.receive(CUSTOMER, text)).status == 200
