@@ -1,0 +1,51 @@
+"""The bench: `python -m tests.benchmarks [--quick] [--only FIGURE …] [--json FILE]`.
+
+docs/performance.md says what is measured and how.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.benchmarks.figures import acknowledgement, concurrency, cpu, growth, idle
+from tests.benchmarks.figures.context import QUICK, THOROUGH, Bench, bench
+from tests.benchmarks.report import Report
+
+# In the order in which they are worth having.
+FIGURES: Mapping[str, Callable[[Bench], Awaitable[None]]] = {
+    "cpu": cpu.measure,
+    "latency": acknowledgement.measure,
+    "idle": idle.measure,
+    "concurrency": concurrency.measure,
+    "growth": growth.measure,
+}
+
+
+async def run(report: Report, names: list[str], *, quick: bool) -> None:
+    made = bench(report, QUICK if quick else THOROUGH)
+    for name in names:
+        await FIGURES[name](made)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="shorter runs, rougher figures")
+    parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
+    options = parser.parse_args()
+    console = Console()
+    report = Report(console, options.quick)
+    try:
+        asyncio.run(run(report, options.only, quick=options.quick))
+    finally:
+        # What was measured before it failed or was stopped is worth having.
+        console.print(report.table())
+        if options.json is not None:
+            report.write(options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""CPU time and AWS requests, for each inbound message and each turn."""
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from tests.benchmarks import load, prices, stage
+from tests.benchmarks.arithmetic import ratios
+from tests.benchmarks.figures.context import Bench
+from tests.benchmarks.load import Customers
+from tests.benchmarks.parties import started
+from tests.benchmarks.parties.started import FLOOR, PARTIES, REPLYD, TWO_LAMBDA, Party
+from tests.benchmarks.report import Figure
+from tests.benchmarks.stage import Counts, Stage
+from tests.benchmarks.webhooks import Signer
+
+# Messages a second, far below what each of the parties can do on one core.
+RATE = 20.0
+SHAPES: Mapping[str, int] = {"single": 1, "burst of three": 3}
+# Of a conversation with a few messages of history, on its way through a turn.
+ITEM_BYTES = 4_000
+_CPU, _REQUESTS = "1 CPU", "2 AWS requests"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One party, one shape, once."""
+
+    cpu_seconds: float
+    messages: int
+    replies: int
+    counts: Counts
+
+    @property
+    def per_message_ms(self) -> float:
+        return 1000 * self.cpu_seconds / self.messages
+
+    @property
+    def per_turn_ms(self) -> float:
+        return 1000 * self.cpu_seconds / self.replies
+
+    @property
+    def requests(self) -> float:
+        """To AWS for each message, receives left out."""
+        total = sum(n for operation, n in self.counts.items() if operation != "ReceiveMessage")
+        return total / self.messages
+
+
+async def sample(
+    party: Party, stage: Stage, customers: Customers, *, burst: int, seconds: float
+) -> Sample:
+    """Raises RuntimeError when not every message was answered."""
+    arrivals = customers.arrivals(RATE, seconds, burst)
+    counts, cpu = await stage.counts(party.resources), party.cpu_seconds()
+    outcome = await load.run(party, stage, arrivals)
+    cpu = party.cpu_seconds() - cpu
+    after = await stage.counts(party.resources)
+    bursts = len(arrivals) // burst
+    if outcome.refused or outcome.replies < bursts:
+        raise RuntimeError(
+            f"{party.name}: {outcome.refused} messages refused, {outcome.replies} replies to "
+            f"{bursts} bursts"
+        )
+    return Sample(cpu, len(arrivals), outcome.replies, after - counts)
+
+
+class Samples:
+    """By shape and party, one for each repeat."""
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[str, str], list[Sample]] = {}
+
+    def add(self, shape: str, party: str, taken: Sample) -> None:
+        self._taken.setdefault((shape, party), []).append(taken)
+
+    def of(self, shape: str, party: str) -> list[Sample]:
+        return self._taken[shape, party]
+
+    def per_message_ms(self, shape: str, party: str) -> list[float]:
+        return [s.per_message_ms for s in self.of(shape, party)]
+
+    def ratio(self, shape: str, to: str) -> list[float]:
+        """replyd's CPU time to another's, repeat by repeat."""
+        return ratios(self.per_message_ms(shape, REPLYD), self.per_message_ms(shape, to))
+
+
+async def measure(bench: Bench) -> None:
+    effort, report = bench.effort, bench.report
+    samples = Samples()
+    async with AsyncExitStack() as stack:
+        doubles = await stack.enter_async_context(stage.opened(bench.other_cores))
+        parties = []
+        for number, name in enumerate(PARTIES):
+            report.say(f"{name} starts")
+            party = await stack.enter_async_context(
+                started.opened(name, doubles, started.Options(on=bench.party_cores))
+            )
+            customers = Customers(Signer(number), 20_000)
+            # The first calls of a process cost more: descriptions are read, connections made.
+            await sample(party, doubles, customers, burst=1, seconds=2)
+            parties.append((party, customers))
+        for repeat in range(1, effort.repeats + 1):
+            for shape, burst in SHAPES.items():
+                for party, customers in parties:
+                    taken = await sample(
+                        party, doubles, customers, burst=burst, seconds=effort.sample_seconds
+                    )
+                    samples.add(shape, party.name, taken)
+                    report.say(
+                        f"CPU {repeat}/{effort.repeats} {shape:14} {party.name:10} "
+                        f"{taken.per_message_ms:6.2f} ms a message, "
+                        f"{taken.requests:.2f} requests"
+                    )
+    report.add(figures(samples))
+
+
+def figures(samples: Samples) -> list[Figure]:
+    found = []
+    for shape in SHAPES:
+        for party in PARTIES:
+            values = samples.per_message_ms(shape, party)
+            found.append(Figure.spread(_CPU, f"per inbound, {shape}", party, values, "ms"))
+        for party in PARTIES:
+            turns = [s.per_turn_ms for s in samples.of(shape, party)]
+            found.append(Figure.spread(_CPU, f"per turn, {shape}", party, turns, "ms"))
+        for other, goal in ((FLOOR, "≤ 1.3"), (TWO_LAMBDA, "≤ 0.2")):
+            found.append(
+                Figure.spread(
+                    _CPU,
+                    f"replyd to {other}, {shape}",
+                    REPLYD,
+                    samples.ratio(shape, other),
+                    "×",
+                    goal=goal,
+                )
+            )
+    for shape in SHAPES:
+        goal = "≤ 7" if shape == "single" else "≤ 3.7"
+        for party in PARTIES:
+            taken = samples.of(shape, party)
+            found.append(
+                Figure.spread(
+                    _REQUESTS,
+                    f"per inbound, {shape}",
+                    party,
+                    [s.requests for s in taken],
+                    "",
+                    goal=goal if party == REPLYD else "",
+                    note=_by_operation(taken),
+                )
+            )
+        for party in PARTIES:
+            costs = [_million_turns(s) for s in samples.of(shape, party)]
+            found.append(
+                Figure.spread(
+                    _REQUESTS,
+                    f"AWS, a million turns, {shape}",
+                    party,
+                    costs,
+                    "$",
+                    note=f"receives included, items of {ITEM_BYTES / 1000:g} KB",
+                )
+            )
+    return found
+
+
+def _million_turns(taken: Sample) -> float:
+    return 1e6 * prices.dollars(taken.counts, ITEM_BYTES) / taken.replies
+
+
+def _by_operation(taken: list[Sample]) -> str:
+    total: Counter[str] = sum((s.counts for s in taken), Counter())
+    messages = sum(s.messages for s in taken)
+    parts = (f"{name} {count / messages:.2f}" for name, count in sorted(total.items()))
+    return ", ".join(parts)
