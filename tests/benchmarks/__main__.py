@@ -5,6 +5,7 @@ docs/performance.md says what is measured and how.
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -24,10 +25,16 @@ FIGURES: Mapping[str, Callable[[Bench], Awaitable[None]]] = {
 }
 
 
-async def run(report: Report, names: list[str], *, quick: bool) -> None:
-    made = bench(report, QUICK if quick else THOROUGH)
+async def run(report: Report, names: list[str], *, quick: bool) -> bool:
+    """Whether all could be measured; one that fails keeps none of the others from it."""
+    made, complete = bench(report, QUICK if quick else THOROUGH), True
     for name in names:
-        await FIGURES[name](made)
+        try:
+            await FIGURES[name](made)
+        except (TimeoutError, RuntimeError, OSError) as error:
+            complete = False
+            report.say(f"{name} was not measured: {error or type(error).__name__}")
+    return complete
 
 
 def main() -> None:
@@ -38,13 +45,15 @@ def main() -> None:
     options = parser.parse_args()
     console = Console()
     report = Report(console, options.quick)
+    complete = False
     try:
-        asyncio.run(run(report, options.only, quick=options.quick))
+        complete = asyncio.run(run(report, options.only, quick=options.quick))
     finally:
         # What was measured before it failed or was stopped is worth having.
         console.print(report.table())
         if options.json is not None:
             report.write(options.json)
+    sys.exit(0 if complete else 1)
 
 
 if __name__ == "__main__":

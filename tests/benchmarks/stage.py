@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.benchmarks import connections, processes, town
 from tests.benchmarks.connections import Connections
+from tests.benchmarks.prices import Usage
 
 Counts = Counter[str]
 
@@ -94,6 +95,11 @@ class Stage:
         status, answer = await self._aws.ask(request)
         assert status == 200, answer
         return json.loads(answer)
+
+    async def usage(self, resources: Resources) -> Usage:
+        """Of these, so far."""
+        units = await self._ask(self._aws, "/_bench/units")
+        return Usage(await self.counts(resources), *units[resources.table])
 
     async def counts(self, resources: Resources) -> Counts:
         """Requests so far to these, by operation."""

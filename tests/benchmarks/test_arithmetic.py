@@ -1,11 +1,12 @@
 """What the tables show is computed right."""
 
 import math
+from collections import Counter
 
 import pytest
 
-from tests.benchmarks import prices
 from tests.benchmarks.arithmetic import Spread, percentile, ratios
+from tests.benchmarks.prices import Usage
 
 
 @pytest.mark.parametrize(
@@ -30,13 +31,11 @@ def test_ratios_are_taken_repeat_by_repeat() -> None:
         ratios([1.0], [1.0, 2.0])
 
 
-def test_a_turn_costs_what_its_requests_cost() -> None:
-    """A write is charged by the item's KB, a read by its 4 KB; a batch is one request."""
-    counts = {"Query": 1, "UpdateItem": 4, "SendMessage": 1, "DeleteMessageBatch": 1}
-    assert prices.dollars(counts, 1024) * 1e6 == pytest.approx(0.125 + 4 * 0.625 + 2 * 0.40)
-    assert prices.dollars(counts, 4097) * 1e6 == pytest.approx(2 * 0.125 + 4 * 5 * 0.625 + 0.80)
-
-
-def test_an_operation_without_a_price_is_no_free_one() -> None:
-    with pytest.raises(ValueError, match="TransactWriteItems"):
-        prices.dollars({"TransactWriteItems": 1}, 100)
+def test_usage_costs_requests_of_sqs_and_units_of_dynamodb() -> None:
+    counts = Counter({"Query": 1, "UpdateItem": 4, "SendMessage": 1, "DeleteMessageBatch": 1})
+    turn = Usage(counts, write_units=9, read_units=2)
+    assert turn.requests == 7
+    assert turn.dollars * 1e6 == pytest.approx(2 * 0.40 + 9 * 0.625 + 2 * 0.125)
+    polled = Usage(counts + Counter({"ReceiveMessage": 5}), 10, 2.5)
+    assert polled.requests == 7
+    assert (polled - turn).dollars * 1e6 == pytest.approx(5 * 0.40 + 0.625 + 0.5 * 0.125)

@@ -38,7 +38,7 @@ class AwsDouble:
             return self._sqs(operation, body)
         self._count(operation, body.get("TableName", ""))
         try:
-            found = self.tables.answer(operation, body, len(request.body))
+            found = self.tables.answer(operation, body)
         except tables.Failure as failure:
             return Answer(failure.body, 400, _DYNAMODB)
         return Answer(found, 200, _DYNAMODB)
@@ -62,6 +62,9 @@ class AwsDouble:
         match request.path:
             case "/_bench/counts":
                 return Answer([[*key, count] for key, count in self.counts.items()])
+            case "/_bench/units":
+                found = self.tables.tables.values()
+                return Answer({t.name: [t.write_units, t.read_units] for t in found})
             case "/_bench/depth":
                 return Answer({name: len(q.messages) for name, q in self.queues.queues.items()})
             case "/_bench/seed":

@@ -3,7 +3,8 @@
 What is here answers as DynamoDB does; what no party asks for is not here.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,8 @@ from tests.benchmarks.doubles.expressions import InvalidExpressionError, Item, P
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 MAX_ITEM_BYTES = 400 * 1024
 MAX_EXPRESSION_BYTES = 4 * 1024
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html
+WRITE_UNIT_BYTES, READ_UNIT_BYTES = 1024, 4096
 
 Body = Mapping[str, Any]
 
@@ -27,12 +30,12 @@ class Failure(Exception):
         self.body |= more
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Stored:
-    """`bound`: the item has no more bytes than this."""
+    """`size`: bytes of the item, about as DynamoDB counts them."""
 
     item: Item
-    bound: int
+    size: int
 
 
 @dataclass(slots=True)
@@ -44,6 +47,9 @@ class Table:
     # Secondary indexes: their partition key by name, and their items' sort keys or keys by value.
     indexes: dict[str, str] = field(default_factory=dict)
     partitions: dict[str, dict[str, _Stored]] = field(default_factory=dict)
+    # What DynamoDB would charge on demand.
+    write_units: int = 0
+    read_units: float = 0.0
 
     def key_of(self, attributes: Item) -> tuple[str, str]:
         sort = attributes[self.sort_key]["S"] if self.sort_key else ""
@@ -57,15 +63,21 @@ class Table:
     def find(self, key: tuple[str, str]) -> _Stored | None:
         return self.partitions.get(key[0], {}).get(key[1])
 
-    def store(self, item: Item, bound: int) -> None:
+    def store(self, item: Item, size: int, before: _Stored | None) -> None:
+        """Charged by the larger one of the item before and after."""
         partition, sort = self.key_of(item)
-        if bound > MAX_ITEM_BYTES:
-            bound = size_of({"M": item})
-            if bound > MAX_ITEM_BYTES:
-                raise Failure(
-                    "ValidationException", "Item size has exceeded the maximum allowed size"
-                )
-        self.partitions.setdefault(partition, {})[sort] = _Stored(item, bound)
+        if size > MAX_ITEM_BYTES:
+            raise Failure("ValidationException", "Item size has exceeded the maximum allowed size")
+        self.wrote(max(size, before.size if before else 0))
+        self.partitions.setdefault(partition, {})[sort] = _Stored(item, size)
+
+    def wrote(self, size: int) -> None:
+        self.write_units += max(1, math.ceil(size / WRITE_UNIT_BYTES))
+
+    def read(self, sizes: Iterable[int], *, consistent: bool) -> None:
+        """In one go, whatever is projected of the items."""
+        units = max(1, math.ceil(sum(sizes) / READ_UNIT_BYTES))
+        self.read_units += units if consistent else units / 2
 
 
 class Tables:
@@ -73,11 +85,11 @@ class Tables:
 
     def __init__(self) -> None:
         self.tables: dict[str, Table] = {}
-        self.operations: dict[str, Callable[[Body, int], Any]] = {
+        self.operations: dict[str, Callable[[Body], Any]] = {
             "CreateTable": self._create_table,
             "DescribeTable": self._describe_table,
-            "DescribeTimeToLive": lambda _, __: {"TimeToLiveDescription": {}},
-            "UpdateTimeToLive": lambda body, _: {
+            "DescribeTimeToLive": lambda _: {"TimeToLiveDescription": {}},
+            "UpdateTimeToLive": lambda body: {
                 "TimeToLiveSpecification": body["TimeToLiveSpecification"]
             },
             "GetItem": self._get_item,
@@ -88,10 +100,10 @@ class Tables:
             "Query": self._query,
         }
 
-    def answer(self, operation: str, body: Body, length: int) -> Any:
-        """Raises Failure. `length`: of the request's body, in bytes."""
+    def answer(self, operation: str, body: Body) -> Any:
+        """Raises Failure."""
         try:
-            return self.operations[operation](body, length)
+            return self.operations[operation](body)
         except InvalidExpressionError as error:
             raise Failure("ValidationException", str(error)) from error
 
@@ -99,12 +111,13 @@ class Tables:
         self, name: str, count: int, address: Callable[[int], str], record: Callable[[int], Item]
     ) -> None:
         """Puts conversations number 0 to `count` - 1 anew."""
-        table, bound = self.tables[name], size_of({"M": record(0)}) + 200
+        table = self.tables[name]
         table.partitions.clear()
+        size = size_of({"M": record(0) | table.keyed((address(0), "c-000000"))})
         for number in range(count):
             key = address(number), f"c-{number}"
             item = record(number) | table.keyed(key)
-            table.partitions[key[0]] = {key[1]: _Stored(item, bound)}
+            table.partitions[key[0]] = {key[1]: _Stored(item, size)}
 
     def _table(self, body: Body) -> Table:
         try:
@@ -112,7 +125,7 @@ class Tables:
         except KeyError:
             raise Failure("ResourceNotFoundException", "Requested resource not found") from None
 
-    def _create_table(self, body: Body, _: int) -> Any:
+    def _create_table(self, body: Body) -> Any:
         keys = {key["KeyType"]: key["AttributeName"] for key in body["KeySchema"]}
         name = body["TableName"]
         if name in self.tables:
@@ -129,43 +142,53 @@ class Tables:
         )
         return {"TableDescription": self.tables[name].description}
 
-    def _describe_table(self, body: Body, _: int) -> Any:
+    def _describe_table(self, body: Body) -> Any:
         return {"Table": self._table(body).description}
 
-    def _get_item(self, body: Body, _: int) -> Any:
+    def _get_item(self, body: Body) -> Any:
         table = self._table(body)
         stored = table.find(table.key_of(body["Key"]))
+        consistent = body.get("ConsistentRead", False)
+        table.read([stored.size if stored else 0], consistent=consistent)
         return {} if stored is None else {"Item": _projected(stored.item, body)}
 
-    def _batch_get_item(self, body: Body, _: int) -> Any:
+    def _batch_get_item(self, body: Body) -> Any:
         found: dict[str, list[Item]] = {}
         for name, wanted in body["RequestItems"].items():
             table = self._table({"TableName": name})
-            stored = [table.find(table.key_of(key)) for key in wanted["Keys"]]
-            found[name] = [_projected(s.item, wanted) for s in stored if s is not None]
+            consistent = wanted.get("ConsistentRead", False)
+            stored = [s for key in wanted["Keys"] if (s := table.find(table.key_of(key)))]
+            for one in stored:
+                table.read([one.size], consistent=consistent)
+            found[name] = [_projected(one.item, wanted) for one in stored]
         return {"Responses": found, "UnprocessedKeys": {}}
 
-    def _put_item(self, body: Body, length: int) -> Any:
+    def _put_item(self, body: Body) -> Any:
         table, item = self._table(body), body["Item"]
-        self._check(table.find(table.key_of(item)), body)
-        table.store(item, length)
+        before = table.find(table.key_of(item))
+        self._check(table, before, body)
+        table.store(item, size_of({"M": item}), before)
         return {}
 
-    def _delete_item(self, body: Body, _: int) -> Any:
+    def _delete_item(self, body: Body) -> Any:
         table = self._table(body)
         partition, sort = table.key_of(body["Key"])
-        self._check(table.find((partition, sort)), body)
+        before = table.find((partition, sort))
+        self._check(table, before, body)
+        table.wrote(before.size if before else 0)
         table.partitions.get(partition, {}).pop(sort, None)
         return {}
 
-    def _update_item(self, body: Body, length: int) -> Any:
+    def _update_item(self, body: Body) -> Any:
         table = self._table(body)
         key = table.key_of(body["Key"])
         stored = table.find(key)
-        given = self._check(stored, body)
+        given = self._check(table, stored, body)
         before = table.keyed(key) if stored is None else stored.item
         after, touched = expressions.update(body["UpdateExpression"], before, given)
-        table.store(after, length + (stored.bound if stored else 0))
+        size = size_of({"M": before}) if stored is None else stored.size
+        size += _size_of(touched, after) - _size_of(touched, before)
+        table.store(after, size, stored)
         match body.get("ReturnValues", "NONE"):
             case "ALL_NEW":
                 return {"Attributes": after}
@@ -175,7 +198,7 @@ class Tables:
                 return {"Attributes": before} if stored else {}
         return {}
 
-    def _query(self, body: Body, _: int) -> Any:
+    def _query(self, body: Body) -> Any:
         table, given = self._table(body), _placeholders(body)
         name, _, value = body["KeyConditionExpression"].partition(" = ")
         attribute, wanted = given.names.get(name, name), given.values[value.strip()]
@@ -183,14 +206,15 @@ class Tables:
             if table.indexes.get(index) != attribute:
                 raise Failure("ValidationException", "The table does not have the specified index")
             # By looking at every item: no party queries an index under load.
-            every = (s.item for p in table.partitions.values() for s in p.values())
-            items = [item for item in every if item.get(attribute) == wanted]
+            every = (s for p in table.partitions.values() for s in p.values())
+            stored = [s for s in every if s.item.get(attribute) == wanted]
         else:
             found = table.partitions.get(wanted["S"], {})
-            items = [found[sort].item for sort in sorted(found)]
-        return {"Items": [_projected(i, body) for i in items], "Count": len(items)}
+            stored = [found[sort] for sort in sorted(found)]
+        table.read((s.size for s in stored), consistent=body.get("ConsistentRead", False))
+        return {"Items": [_projected(s.item, body) for s in stored], "Count": len(stored)}
 
-    def _check(self, stored: _Stored | None, body: Body) -> Placeholders:
+    def _check(self, table: Table, stored: _Stored | None, body: Body) -> Placeholders:
         """Raises ConditionalCheckFailedException, with the item if it was asked for."""
         for kind in ("ConditionExpression", "UpdateExpression"):
             if len(body.get(kind, "").encode()) > MAX_EXPRESSION_BYTES:
@@ -198,6 +222,7 @@ class Tables:
         given = _placeholders(body)
         text = body.get("ConditionExpression")
         if text and not expressions.condition(text)(stored.item if stored else {}, given):
+            table.wrote(stored.size if stored else 0)
             wanted = body.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
             more = {"Item": stored.item} if stored and wanted else {}
             reason = "The conditional request failed"
@@ -214,6 +239,10 @@ def _placeholders(body: Body) -> Placeholders:
 def _projected(item: Item, body: Body) -> Item:
     text = body.get("ProjectionExpression")
     return expressions.project(text, item, _placeholders(body)) if text else item
+
+
+def _size_of(names: Iterable[str], item: Item) -> int:
+    return size_of({"M": {name: item[name] for name in names if name in item}})
 
 
 def size_of(value: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""OpenAI's Responses API and Twilio's Messages for load, as one process:
+"""OpenAI's Responses and Assistants APIs and Twilio's Messages for load, as one process:
 `python -m tests.benchmarks.doubles.vendors`.
 
 Every answer is right and always the same. `/_bench/…` is the bench's own: who was written to when,
@@ -21,7 +21,6 @@ REPLY = (
     "Yes, we are open on Sunday from 9 to 13. Shall I keep a loaf for you? "
     "Just tell me your name and when you would like to come."
 )
-_TIMES = "2026-11-22T10:00:00Z"
 
 
 class VendorDouble:
@@ -38,6 +37,8 @@ class VendorDouble:
         path = request.path
         if path.endswith("/responses"):
             return self._respond(request.json())
+        if "/threads/" in path:
+            return self._assistant(request)
         if path.endswith("/Messages.json"):
             return self._messages(request)
         if path.startswith("/_bench/"):
@@ -56,6 +57,18 @@ class VendorDouble:
         finally:
             self.calls_now -= 1
         return answer
+
+    def _assistant(self, request: Request) -> Answer | Awaitable[Answer]:
+        """Messages are taken, and a run has ended when its creation is answered."""
+        _, _, thread, kind, *run = request.path.strip("/").split("/")
+        if kind == "messages":
+            message = _message(next(self._numbers), thread)
+            if request.method == "POST":
+                return Answer(message)
+            page = {"object": "list", "data": [message], "has_more": False}
+            return Answer(page | {"first_id": message["id"], "last_id": message["id"]})
+        answer = Answer(_run(run[0] if run else f"run_{next(self._numbers)}", thread))
+        return self._late(answer) if self.model_seconds and not run else answer
 
     def _messages(self, request: Request) -> Answer:
         if request.method == "GET":
@@ -137,6 +150,39 @@ def _response(number: int, body: Any) -> Any:
             "total_tokens": 450,
         },
         "user": None,
+    }
+
+
+def _message(number: int, thread: str) -> Any:
+    """https://platform.openai.com/docs/api-reference/messages/object"""
+    return {
+        "id": f"msg_{number:024x}",
+        "object": "thread.message",
+        "created_at": 1_795_341_600,
+        "thread_id": thread,
+        "role": "assistant",
+        "content": [{"type": "text", "text": {"value": REPLY, "annotations": []}}],
+        "assistant_id": None,
+        "run_id": None,
+        "attachments": [],
+        "metadata": {},
+    }
+
+
+def _run(run: str, thread: str) -> Any:
+    """https://platform.openai.com/docs/api-reference/runs/object"""
+    return {
+        "id": run,
+        "object": "thread.run",
+        "created_at": 1_795_341_600,
+        "assistant_id": "asst_replies",
+        "thread_id": thread,
+        "status": "completed",
+        "instructions": "",
+        "model": "gpt-6-luna",
+        "tools": [],
+        "metadata": {},
+        "usage": {"prompt_tokens": 412, "completion_tokens": 38, "total_tokens": 450},
     }
 
 

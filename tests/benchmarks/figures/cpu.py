@@ -5,21 +5,22 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from tests.benchmarks import load, prices, stage
+from tests.benchmarks import load, stage
 from tests.benchmarks.arithmetic import ratios
 from tests.benchmarks.figures.context import Bench
 from tests.benchmarks.load import Customers
 from tests.benchmarks.parties import started
-from tests.benchmarks.parties.started import FLOOR, PARTIES, REPLYD, TWO_LAMBDA, Party
+from tests.benchmarks.parties.started import ASSISTANTS, FLOOR, REPLYD, TWO_LAMBDA, Party
+from tests.benchmarks.prices import Usage
 from tests.benchmarks.report import Figure
-from tests.benchmarks.stage import Counts, Stage
+from tests.benchmarks.stage import Stage
 from tests.benchmarks.webhooks import Signer
 
 # Messages a second, far below what each of the parties can do on one core.
 RATE = 20.0
 SHAPES: Mapping[str, int] = {"single": 1, "burst of three": 3}
-# Of a conversation with a few messages of history, on its way through a turn.
-ITEM_BYTES = 4_000
+_UNITS = ("write_units", "read_units")
+PARTIES = (FLOOR, TWO_LAMBDA, ASSISTANTS, REPLYD)
 _CPU, _REQUESTS = "1 CPU", "2 AWS requests"
 
 
@@ -30,7 +31,7 @@ class Sample:
     cpu_seconds: float
     messages: int
     replies: int
-    counts: Counts
+    usage: Usage
 
     @property
     def per_message_ms(self) -> float:
@@ -43,8 +44,7 @@ class Sample:
     @property
     def requests(self) -> float:
         """To AWS for each message, receives left out."""
-        total = sum(n for operation, n in self.counts.items() if operation != "ReceiveMessage")
-        return total / self.messages
+        return self.usage.requests / self.messages
 
 
 async def sample(
@@ -52,17 +52,17 @@ async def sample(
 ) -> Sample:
     """Raises RuntimeError when not every message was answered."""
     arrivals = customers.arrivals(RATE, seconds, burst)
-    counts, cpu = await stage.counts(party.resources), party.cpu_seconds()
+    usage, cpu = await stage.usage(party.resources), party.cpu_seconds()
     outcome = await load.run(party, stage, arrivals)
     cpu = party.cpu_seconds() - cpu
-    after = await stage.counts(party.resources)
+    usage = await stage.usage(party.resources) - usage
     bursts = len(arrivals) // burst
     if outcome.refused or outcome.replies < bursts:
         raise RuntimeError(
             f"{party.name}: {outcome.refused} messages refused, {outcome.replies} replies to "
             f"{bursts} bursts"
         )
-    return Sample(cpu, len(arrivals), outcome.replies, after - counts)
+    return Sample(cpu, len(arrivals), outcome.replies, usage)
 
 
 class Samples:
@@ -108,7 +108,7 @@ async def measure(bench: Bench) -> None:
                     )
                     samples.add(shape, party.name, taken)
                     report.say(
-                        f"CPU {repeat}/{effort.repeats} {shape:14} {party.name:10} "
+                        f"CPU {repeat}/{effort.repeats} {shape:14} {party.name:22} "
                         f"{taken.per_message_ms:6.2f} ms a message, "
                         f"{taken.requests:.2f} requests"
                     )
@@ -124,7 +124,7 @@ def figures(samples: Samples) -> list[Figure]:
         for party in PARTIES:
             turns = [s.per_turn_ms for s in samples.of(shape, party)]
             found.append(Figure.spread(_CPU, f"per turn, {shape}", party, turns, "ms"))
-        for other, goal in ((FLOOR, "≤ 1.3"), (TWO_LAMBDA, "≤ 0.2")):
+        for other, goal in ((FLOOR, "≤ 1.3"), (TWO_LAMBDA, "≤ 0.2"), (ASSISTANTS, "≤ 0.2")):
             found.append(
                 Figure.spread(
                     _CPU,
@@ -159,18 +159,24 @@ def figures(samples: Samples) -> list[Figure]:
                     party,
                     costs,
                     "$",
-                    note=f"receives included, items of {ITEM_BYTES / 1000:g} KB",
+                    note=_units(samples.of(shape, party)),
                 )
             )
     return found
 
 
 def _million_turns(taken: Sample) -> float:
-    return 1e6 * prices.dollars(taken.counts, ITEM_BYTES) / taken.replies
+    return 1e6 * taken.usage.dollars / taken.replies
+
+
+def _units(taken: list[Sample]) -> str:
+    turns = sum(s.replies for s in taken)
+    writes, reads = (sum(getattr(s.usage, n) for s in taken) / turns for n in _UNITS)
+    return f"{writes:.1f} write units and {reads:.1f} read units a turn; receives included"
 
 
 def _by_operation(taken: list[Sample]) -> str:
-    total: Counter[str] = sum((s.counts for s in taken), Counter())
+    total: Counter[str] = sum((s.usage.counts for s in taken), Counter())
     messages = sum(s.messages for s in taken)
     parts = (f"{name} {count / messages:.2f}" for name, count in sorted(total.items()))
     return ", ".join(parts)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 
-from tests.benchmarks import prices, stage
+from tests.benchmarks import stage
 from tests.benchmarks.figures.context import Bench
 from tests.benchmarks.parties import started
 from tests.benchmarks.parties.started import REPLYD
@@ -29,14 +29,15 @@ async def measure(bench: Bench) -> None:
         party = await stack.enter_async_context(started.opened(REPLYD, doubles, options, resources))
         # What it does once after the start is no part of idling.
         await asyncio.sleep(5)
-        counts, before = await doubles.counts(resources), party.cpu_seconds()
+        usage, before = await doubles.usage(resources), party.cpu_seconds()
         bench.report.say(f"idle for {effort.idle_seconds:.0f} s")
         await asyncio.sleep(effort.idle_seconds)
         share = (party.cpu_seconds() - before) / effort.idle_seconds
-        counts = await doubles.counts(resources) - counts
-    a_minute = {name: 60 * n / effort.idle_seconds for name, n in counts.items()}
+        usage = await doubles.usage(resources) - usage
+    minutes = effort.idle_seconds / 60
+    a_minute = {name: n / minutes for name, n in usage.counts.items()}
     operations = ", ".join(f"{name} {n:.1f}" for name, n in sorted(a_minute.items()))
-    month = _MINUTES_A_MONTH * prices.dollars(a_minute, 500)
+    month = _MINUTES_A_MONTH * usage.dollars / minutes
     bench.report.add(
         [
             Figure.spread(_GROUP, "start to ready", REPLYD, ready, "s", goal="≤ 1.5 s"),

@@ -50,11 +50,13 @@ _COMMIT = (
 
 @dataclass
 class Burst:
-    """A customer who writes. `known`: the lookup was made for what is being written."""
+    """A customer who writes. `known`: the lookup was made for what is being written; `answered`: up
+    to which message."""
 
     key: dict[str, Any]
     thread: str
     known: bool = True
+    answered: int = 0
     seq: int = 0
     receipts: list[str] = field(default_factory=list)
 
@@ -138,8 +140,8 @@ class Floor:
                 body = json.loads(message["Body"])
                 burst = self._bursts[body["key"]]
                 burst.receipts.append(message["ReceiptHandle"])
-                # Of a burst, the last one's wake-up.
-                if body["seq"] >= burst.seq:
+                # Of a burst, the last one's wake-up; one that others overtook is too late.
+                if body["seq"] >= burst.seq or body["seq"] <= burst.answered:
                     await self._turns.acquire()
                     task = asyncio.create_task(self._turn(burst, body["message"]))
                     self._tasks.add(task)
@@ -151,7 +153,7 @@ class Floor:
         task.result()
 
     async def _turn(self, burst: Burst, message: dict[str, str]) -> None:
-        burst.known = False
+        burst.known, burst.answered = False, burst.seq
         receipts, burst.receipts = burst.receipts, []
         lease = _serialized({"owner": "floor", "token": message["MessageSid"], "expires_at": 1})
         claimed = await self._update(

@@ -10,6 +10,8 @@ from tests.benchmarks.processes import Running
 from tests.benchmarks.stage import Resources, Stage
 
 FLOOR, TWO_LAMBDA, REPLYD = "floor", "two_lambda", "replyd"
+# The two-Lambda way to the letter of its design, with the Assistants API.
+ASSISTANTS = "two_lambda_assistants"
 PARTIES = (FLOOR, TWO_LAMBDA, REPLYD)
 QUIET_SECONDS = 1
 
@@ -75,7 +77,7 @@ async def opened(
     options: Options = Options(),
     resources: Resources | None = None,
 ) -> AsyncIterator[Party]:
-    """One of PARTIES. `resources`: those of another instance, which it shares."""
+    """One of PARTIES, or ASSISTANTS. `resources`: those of another instance, which it shares."""
     async with AsyncExitStack() as stack:
         mine = resources or await stage.provide(name, options.conversations)
         if name == REPLYD:
@@ -91,6 +93,7 @@ async def opened(
                 "BENCH_QUIET_SECONDS": str(options.quiet_seconds),
                 "BENCH_WEBHOOK_RUNNERS": str(options.webhook_runners),
                 "BENCH_REPLY_RUNNERS": str(options.reply_runners),
+                "BENCH_OPENAI_API": "assistants" if name == ASSISTANTS else "responses",
             }
             running = await processes.start(
                 [f"tests.benchmarks.parties.{module}"], environ, on=options.on

@@ -115,6 +115,11 @@ class Gateway:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
+    async def finish(self) -> None:
+        """Whatever the functions have been given."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
+
     async def _invoke(self, sqs: Any, message: Any) -> None:
         try:
             record = {"messageId": message["MessageId"], "body": message["Body"]}
@@ -141,6 +146,7 @@ async def main() -> None:
         await asyncio.wait((*polls, waiting), return_when=asyncio.FIRST_COMPLETED)
         for poll in polls:
             poll.cancel()
+        await gateway.finish()
     server.close()
     await asyncio.gather(webhook.stop(), reply.stop())
 

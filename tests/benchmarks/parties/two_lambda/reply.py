@@ -11,23 +11,18 @@ from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError
-from openai import OpenAI
 from twilio.rest import Client
+
+from tests.benchmarks.parties.two_lambda import model
 
 logger = logging.getLogger()
 table = boto3.resource("dynamodb").Table(os.environ["BENCH_TABLE"])
 sqs = boto3.client("sqs")
-openai = OpenAI()
 twilio = Client(os.environ["TWILIO_ACCOUNT_SID"], os.environ["TWILIO_AUTH_TOKEN"])
 # The SDK has no setting for another host.
 twilio.api.base_url = os.environ["BENCH_TWILIO_URL"]
 
 HANDOFF_QUEUE_URL = os.environ["BENCH_HANDOFF_QUEUE"]
-MODEL = "gpt-6-luna"
-INSTRUCTIONS = (
-    "You answer customers who write to our company on WhatsApp. Be friendly, brief and plain: "
-    "a few short sentences, no headings, no tables. Answer in the customer's language."
-)
 # Longer than the function's own timeout: whoever took the burst has ended by then.
 LOCK_SECONDS = 120
 
@@ -56,17 +51,10 @@ def process(payload: dict[str, Any]) -> None:
         sqs.send_message(QueueUrl=HANDOFF_QUEUE_URL, MessageBody=json.dumps(payload))
         return
     pending = conversation["pending_messages"]
-    response = openai.responses.create(
-        model=MODEL,
-        instructions=INSTRUCTIONS,
-        previous_response_id=conversation.get("thread_id"),
-        input="\n".join(m["content"] for m in pending),
-        truncation="auto",
-    )
-    sent = twilio.messages.create(
-        from_=message["To"], to=message["From"], body=response.output_text
-    )
-    record_turn(key, pending, response.output_text, response.id, str(sent.sid))
+    texts = [m["content"] for m in pending]
+    reply, thread = model.ask(conversation["thread_id"], texts)
+    sent = twilio.messages.create(from_=message["To"], to=message["From"], body=reply)
+    record_turn(key, pending, reply, thread, str(sent.sid))
 
 
 def take_burst(key: dict[str, str], sid: str) -> dict[str, Any] | None:
