@@ -11,12 +11,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks.figures import acknowledgement, concurrency, cpu, growth, idle
+from tests.benchmarks.figures import acknowledgement, concurrency, cpu, doubles, growth, idle
 from tests.benchmarks.figures.context import QUICK, THOROUGH, Bench, bench
 from tests.benchmarks.report import Report
 
 # In the order in which they are worth having.
 FIGURES: Mapping[str, Callable[[Bench], Awaitable[None]]] = {
+    "doubles": doubles.measure,
     "cpu": cpu.measure,
     "latency": acknowledgement.measure,
     "idle": idle.measure,

@@ -10,6 +10,7 @@ from typing import Any
 from tests.benchmarks import connections, processes, town
 from tests.benchmarks.connections import Connections
 from tests.benchmarks.prices import Usage
+from tests.benchmarks.processes import Running
 
 Counts = Counter[str]
 
@@ -28,7 +29,11 @@ class Resources:
 
 
 class Stage:
-    def __init__(self, aws_port: int, vendors_port: int) -> None:
+    """`aws`, `vendors`: the processes of the doubles."""
+
+    def __init__(self, aws: Running, vendors: Running) -> None:
+        self.aws, self.vendors = aws, vendors
+        aws_port, vendors_port = aws.hello["port"], vendors.hello["port"]
         self.aws_url = f"http://127.0.0.1:{aws_port}"
         self.vendors_url = f"http://127.0.0.1:{vendors_port}"
         self._aws = Connections(aws_port)
@@ -138,11 +143,12 @@ class Stage:
 async def opened(on: Iterable[int] = ()) -> AsyncIterator[Stage]:
     """Both doubles, as processes of their own on these cores."""
     async with AsyncExitStack() as stack:
-        ports = []
+        started = []
         for name in ("aws", "vendors"):
             running = await processes.start([f"tests.benchmarks.doubles.{name}"], on=on)
             stack.push_async_callback(running.end)
-            ports.append(running.hello["port"])
-        stage = Stage(*ports)
+            started.append(running)
+        aws, vendors = started
+        stage = Stage(aws, vendors)
         stack.callback(stage.close)
         yield stage

@@ -37,7 +37,9 @@ async def samples() -> AsyncIterator[cpu.Samples]:
         for _ in range(REPEATS):
             for shape, burst in cpu.SHAPES.items():
                 for party, customers in parties:
-                    one = await cpu.sample(party, doubles, customers, burst=burst, seconds=SECONDS)
+                    one = await cpu.complete_sample(
+                        party, doubles, customers, burst=burst, seconds=SECONDS
+                    )
                     taken.add(shape, party.name, one)
         yield taken
 

@@ -16,7 +16,8 @@ class Effort:
     # One run at a load.
     load_seconds: float = 15.0
     saturation_seconds: float = 12.0
-    idle_seconds: float = 60.0
+    # A whole `catchup.interval_seconds`: one round of CATCH-UP is in it.
+    idle_seconds: float = 300.0
     starts: int = 5
     windows: int = 5_000
     model_calls: int = 1_000
