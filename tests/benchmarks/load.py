@@ -3,6 +3,7 @@ conversations open."""
 
 import asyncio
 import itertools
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ SETTLE_SECONDS = 90.0
 _POLL_SECONDS = 0.05
 # A party is quiet when it asked nothing of AWS but for messages for so long.
 _QUIET_SECONDS = 0.4
+# A closed loop's conversations begin over so long, and a refused message comes again after so long.
+_BEGIN_SECONDS, _AGAIN_SECONDS = 2.0, 0.2
 # Between the messages of one burst.
 TYPING_SECONDS = 0.2
 
@@ -99,10 +102,7 @@ async def run(party: Party, stage: Stage, arrivals: Sequence[Arrival]) -> Outcom
 
 
 async def _deliver(party: Party, arrival: Arrival, due: float, outcome: Outcome) -> None:
-    try:
-        status, _ = await party.webhooks.ask(arrival.webhook.request)
-    except (BrokenError, OSError):
-        status = 0
+    status = await _status(party, arrival.webhook)
     outcome.acks.append(Acknowledged(status, time.monotonic() - due))
 
 
@@ -133,22 +133,28 @@ async def saturate(
     party: Party, stage: Stage, customers: Customers, *, open_conversations: int, seconds: float
 ) -> Saturation:
     """Closed loop: so many conversations wait for their replies at any time, so that the party is
-    never without work. The first half of the time is for getting there."""
+    never without work. What is measured begins when each of the first ones has had its reply: by
+    then they no longer move in step. Raises TimeoutError when that takes too long."""
     index, refused, writing = len(await stage.sent(0)), 0, set[asyncio.Task[None]]()
 
     async def write(pause: float) -> None:
         nonlocal refused
         await asyncio.sleep(pause)
         (webhook,) = customers.write()
-        while True:
-            try:
-                status, _ = await party.webhooks.ask(webhook.request)
-            except (BrokenError, OSError):
-                status = 0
-            if status == 200:
-                return
+        while await _status(party, webhook) != 200:
             refused += 1
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def go_on_for(seconds: float, replies: float) -> int:
+        """A new conversation for each reply; returns how many there were."""
+        nonlocal index
+        found, until = 0, time.monotonic() + seconds
+        while time.monotonic() < until and found < replies:
+            new = len(await stage.sent(index))
+            index, found = index + new, found + new
+            begin(new, 0)
+            await asyncio.sleep(_POLL_SECONDS)
+        return found
 
     def begin(count: int, over: float) -> None:
         for place in range(count):
@@ -156,18 +162,22 @@ async def saturate(
             writing.add(task)
             task.add_done_callback(writing.discard)
 
-    began = time.monotonic()
-    begin(open_conversations, seconds / 4)
-    measured_from, cpu_before, first = 0.0, 0.0, 0
-    while (now := time.monotonic()) < began + seconds:
-        if not measured_from and now >= began + seconds / 2:
-            measured_from, cpu_before, first = now, party.cpu_seconds(), index
-        new = len(await stage.sent(index))
-        index += new
-        begin(new, 0)
-        await asyncio.sleep(_POLL_SECONDS)
-    took = time.monotonic() - measured_from
-    found = Saturation((index - first) / took, (party.cpu_seconds() - cpu_before) / took, refused)
+    begin(open_conversations, _BEGIN_SECONDS)
+    if await go_on_for(SETTLE_SECONDS, open_conversations) < open_conversations:
+        raise TimeoutError
+    began, cpu = time.monotonic(), party.cpu_seconds()
+    replies = await go_on_for(seconds, math.inf)
+    took = time.monotonic() - began
+    found = Saturation(replies / took, (party.cpu_seconds() - cpu) / took, refused)
     await asyncio.gather(*writing)
     await settled(party, stage)
     return found
+
+
+async def _status(party: Party, webhook: Webhook) -> int:
+    """Of the answer; 0 when there is none."""
+    try:
+        status, _ = await party.webhooks.ask(webhook.request)
+    except (BrokenError, OSError):
+        return 0
+    return status

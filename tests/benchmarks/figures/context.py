@@ -15,7 +15,7 @@ class Effort:
     sample_seconds: float = 8.0
     # One run at a load.
     load_seconds: float = 15.0
-    saturation_seconds: float = 12.0
+    saturation_seconds: float = 8.0
     # A whole `catchup.interval_seconds`: one round of CATCH-UP is in it.
     idle_seconds: float = 300.0
     starts: int = 5
@@ -32,7 +32,7 @@ QUICK = Effort(
     repeats=5,
     sample_seconds=3.0,
     load_seconds=5.0,
-    saturation_seconds=6.0,
+    saturation_seconds=4.0,
     idle_seconds=12.0,
     starts=3,
     windows=1_000,
