@@ -15,6 +15,8 @@ from tests.benchmarks.figures import acknowledgement, concurrency, cpu, doubles,
 from tests.benchmarks.figures.context import QUICK, THOROUGH, Bench, bench
 from tests.benchmarks.report import Report
 
+# Of the table, where it goes to a file or a pipe.
+FILE_WIDTH = 130
 # In the order in which they are worth having.
 FIGURES: Mapping[str, Callable[[Bench], Awaitable[None]]] = {
     "doubles": doubles.measure,
@@ -45,6 +47,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
     options = parser.parse_args()
     console = Console()
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
     report = Report(console, options.quick)
     complete = False
     try:

@@ -128,6 +128,11 @@ class Saturation:
     cpu_share: float
     refused: int
 
+    @property
+    def turns_per_cpu_second(self) -> float:
+        """What `turns` were, had the party a core for itself."""
+        return self.turns / self.cpu_share
+
 
 async def saturate(
     party: Party, stage: Stage, customers: Customers, *, open_conversations: int, seconds: float

@@ -53,7 +53,9 @@ class Report:
     figures: list[Figure] = field(default_factory=list)
 
     def say(self, text: str) -> None:
-        self.console.print(f"[dim]{datetime.now(UTC):%H:%M:%S}[/dim] {text}", highlight=False)
+        self.console.print(
+            f"[dim]{datetime.now(UTC):%H:%M:%S}[/dim] {text}", highlight=False, soft_wrap=True
+        )
 
     def add(self, figures: Iterable[Figure]) -> None:
         self.figures += figures

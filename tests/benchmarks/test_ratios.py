@@ -1,7 +1,8 @@
 """A short slice of the bench: what replyd costs above the floor must not grow unnoticed.
 
-Only ratios of one run are compared, so that the machine does not matter. The bounds are a quarter
-above the median of docs/performance.md: repeats of one commit lay within a tenth of it.
+Only ratios of one run are compared, so that the machine matters little. Medians of five repeats lay
+between 1.6 and 2.1 on one commit, the highest on a machine with five times the work it has cores
+for: the bounds are a tenth above that.
 """
 
 import statistics
@@ -19,7 +20,7 @@ from tests.benchmarks.webhooks import Signer
 
 REPEATS = 5
 SECONDS = 1.0
-BOUNDS = {"single": 2.5, "burst of three": 2.5}
+BOUNDS = {"single": 2.3, "burst of three": 2.3}
 # Whatever happens once in a while is kept out of so short a time.
 _ALONE = {"REPLYD_CATCHUP__START_SECONDS": "600"}
 

@@ -73,7 +73,7 @@ async def measure(bench: Bench) -> None:
 async def _saturations(bench: Bench, actors: dict[str, Actor]) -> dict[str, float]:
     """Turns of one message a second on one core: the best of some tries, because whatever else the
     machine does only takes away."""
-    effort, found = bench.effort, dict[str, list[float]]()
+    effort, found, of_cpu = bench.effort, dict[str, list[float]](), dict[str, list[float]]()
     for repeat in range(1, effort.repeats + 1):
         for name, actor in actors.items():
             taken = await load.saturate(
@@ -84,6 +84,7 @@ async def _saturations(bench: Bench, actors: dict[str, Actor]) -> dict[str, floa
                 seconds=effort.saturation_seconds,
             )
             found.setdefault(name, []).append(taken.turns)
+            of_cpu.setdefault(name, []).append(taken.turns_per_cpu_second)
             bench.report.say(
                 f"saturation {repeat}/{effort.repeats} {name:10} {taken.turns:6.1f} turns/s on "
                 f"{100 * taken.cpu_share:.0f} % of a core, {taken.refused} refused"
@@ -92,8 +93,12 @@ async def _saturations(bench: Bench, actors: dict[str, Actor]) -> dict[str, floa
         Figure.spread(_SATURATION, "turns of one message a second, per core", name, values, "/s")
         for name, values in found.items()
     )
-    to_floor = ratios(found[REPLYD], found[FLOOR])
-    bench.report.add([Figure.spread(_SATURATION, "replyd to floor", REPLYD, to_floor, "×")])
+    bench.report.add(
+        Figure.spread(_SATURATION, "turns of one message in a second of CPU", name, values, "")
+        for name, values in of_cpu.items()
+    )
+    to_floor = ratios(of_cpu[REPLYD], of_cpu[FLOOR])
+    bench.report.add([Figure.spread(_SATURATION, "replyd to floor, by CPU", REPLYD, to_floor, "×")])
     return {name: max(values) for name, values in found.items()}
 
 
