@@ -5,6 +5,7 @@ import hashlib
 import heapq
 import itertools
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +29,8 @@ class Message:
     message_id: str
     body: str
     digest: str
-    sent_at: float
+    sent_ms: int
+    attributes: dict[str, Any]
     receives: int = 0
     receipt: str = ""
     visible_at: float = 0.0
@@ -37,7 +39,8 @@ class Message:
 @dataclass(slots=True)
 class Queue:
     """`schedule`: when which message becomes visible; entries of which the message knows better
-    are skipped."""
+    are skipped. `dead_letters`: where a message goes that was received `max_receives` times, 0 for
+    nowhere."""
 
     name: str
     url: str
@@ -45,12 +48,12 @@ class Queue:
     messages: dict[str, Message] = field(default_factory=dict)
     schedule: list[tuple[float, int, str]] = field(default_factory=list)
     waiting: set["asyncio.Future[None]"] = field(default_factory=set)
-    deepest: int = 0
+    dead_letters: str = ""
+    max_receives: int = 0
 
     def put(self, message: Message, visible_at: float, number: int) -> None:
         message.visible_at = visible_at
         self.messages[message.message_id] = message
-        self.deepest = max(self.deepest, len(self.messages))
         heapq.heappush(self.schedule, (visible_at, number, message.message_id))
         for waiter in self.waiting:
             if not waiter.done():
@@ -64,6 +67,15 @@ class Queue:
             if message is not None and message.visible_at == visible_at:
                 return message
         return None
+
+    def depths(self, now: float) -> dict[str, int]:
+        hidden = [m for m in self.messages.values() if m.visible_at > now]
+        received = sum(m.receives > 0 for m in hidden)
+        return {
+            "ApproximateNumberOfMessages": len(self.messages) - len(hidden),
+            "ApproximateNumberOfMessagesNotVisible": received,
+            "ApproximateNumberOfMessagesDelayed": len(hidden) - received,
+        }
 
     def next_at(self) -> float:
         return self.schedule[0][0] if self.schedule else float("inf")
@@ -105,7 +117,10 @@ class Queues:
             url = f"{self.base_url}/000000000000/{name}"
             arn = f"arn:aws:sqs:us-east-1:000000000000:{name}"
             attributes = {"QueueArn": arn, **body.get("Attributes", {})}
-            self.queues[name] = Queue(name, url, attributes)
+            self.queues[name] = queue = Queue(name, url, attributes)
+            if redrive := json.loads(attributes.get("RedrivePolicy", "{}")):
+                queue.dead_letters = redrive["deadLetterTargetArn"].rpartition(":")[2]
+                queue.max_receives = int(redrive["maxReceiveCount"])
         return {"QueueUrl": self.queues[name].url}
 
     def _get_url(self, body: Body) -> Any:
@@ -113,15 +128,16 @@ class Queues:
 
     def _get_attributes(self, body: Body) -> Any:
         queue = self._queue(body)
-        count = {"ApproximateNumberOfMessages": str(len(queue.messages))}
-        return {"Attributes": queue.attributes | count}
+        counts = {name: str(count) for name, count in queue.depths(_now()).items()}
+        return {"Attributes": queue.attributes | counts}
 
     def _put(self, queue: Queue, entry: Body) -> dict[str, str]:
-        number, now = next(self._numbers), asyncio.get_running_loop().time()
+        number = next(self._numbers)
         text = entry["MessageBody"]
         digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-        message = Message(f"m-{number}", text, digest, now)
-        queue.put(message, now + entry.get("DelaySeconds", 0), number)
+        attributes = entry.get("MessageAttributes", {})
+        message = Message(f"m-{number}", text, digest, time.time_ns() // 1_000_000, attributes)
+        queue.put(message, _now() + entry.get("DelaySeconds", 0), number)
         return {"MessageId": message.message_id, "MD5OfMessageBody": digest}
 
     def _send(self, body: Body) -> Any:
@@ -137,9 +153,9 @@ class Queues:
         deadline = loop.time() + body.get("WaitTimeSeconds", 0)
         wanted = body.get("MaxNumberOfMessages", 1)
         visibility = body.get("VisibilityTimeout", VISIBILITY_SECONDS)
-        while not (found := self._take(queue, loop.time(), wanted, visibility)):
-            now = loop.time()
-            if now >= deadline:
+        names = set(body.get("MessageAttributeNames", ()))
+        while not (found := self._take(queue, wanted, visibility, names)):
+            if loop.time() >= deadline:
                 return {}
             waiter = loop.create_future()
             queue.waiting.add(waiter)
@@ -151,9 +167,14 @@ class Queues:
                 queue.waiting.discard(waiter)
         return {"Messages": found}
 
-    def _take(self, queue: Queue, now: float, wanted: int, visibility: int) -> list[Any]:
+    def _take(self, queue: Queue, wanted: int, visibility: int, names: set[str]) -> list[Any]:
         found: list[Any] = []
+        now = _now()
         while len(found) < wanted and (message := queue.due(now)) is not None:
+            if queue.max_receives and message.receives >= queue.max_receives:
+                del queue.messages[message.message_id]
+                self.named(queue.dead_letters).put(message, now, next(self._numbers))
+                continue
             message.receives += 1
             message.receipt = f"{message.message_id}/{message.receives}"
             queue.put(message, now + visibility, next(self._numbers))
@@ -163,9 +184,17 @@ class Queues:
                     "ReceiptHandle": message.receipt,
                     "Body": message.body,
                     "MD5OfBody": message.digest,
-                    "Attributes": {"ApproximateReceiveCount": str(message.receives)},
+                    "Attributes": {
+                        "ApproximateReceiveCount": str(message.receives),
+                        "SentTimestamp": str(message.sent_ms),
+                    },
                 }
             )
+            kept = message.attributes
+            if "All" not in names:
+                kept = {name: value for name, value in kept.items() if name in names}
+            if kept:
+                found[-1]["MessageAttributes"] = kept
         return found
 
     def _held(self, queue: Queue, entry: Body) -> Message | None:
@@ -190,8 +219,7 @@ class Queues:
 
     def _hide(self, queue: Queue, entry: Body) -> None:
         if (message := self._held(queue, entry)) is not None:
-            now = asyncio.get_running_loop().time()
-            queue.put(message, now + entry["VisibilityTimeout"], next(self._numbers))
+            queue.put(message, _now() + entry["VisibilityTimeout"], next(self._numbers))
 
     def _change(self, body: Body) -> Any:
         self._hide(self._queue(body), body)
@@ -204,10 +232,10 @@ class Queues:
         return {"Successful": [{"Id": e["Id"]} for e in body["Entries"]], "Failed": []}
 
 
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
 def _ring(waiter: "asyncio.Future[None]") -> None:
     if not waiter.done():
         waiter.set_result(None)
-
-
-def encoded(failure: Failure) -> bytes:
-    return json.dumps(failure.body).encode()

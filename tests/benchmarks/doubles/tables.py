@@ -177,7 +177,8 @@ class Tables:
         self._check(table, before, body)
         table.wrote(before.size if before else 0)
         table.partitions.get(partition, {}).pop(sort, None)
-        return {}
+        wanted = before is not None and body.get("ReturnValues") == "ALL_OLD"
+        return {"Attributes": before.item} if before and wanted else {}
 
     def _update_item(self, body: Body) -> Any:
         table = self._table(body)
