@@ -1,5 +1,8 @@
 """One contract suite for every implementation of a port."""
 
+import json
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -33,6 +36,18 @@ def moto() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def canned() -> Iterator[str]:
+    """The double that the bench loads: it must refuse what DynamoDB refuses."""
+    command = [sys.executable, "-m", "tests.benchmarks.doubles.aws"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
+        try:
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{json.loads(process.stdout.readline())['port']}"
+        finally:
+            process.terminate()
 
 
 @cache
@@ -84,13 +99,13 @@ def _fresh_layout(**changes: str) -> TableLayout:
     return TableLayout(f"t-{uuid.uuid4().hex[:12]}", **changes)
 
 
-@pytest.fixture(params=["memory", "ministack", "moto", "local"])
+@pytest.fixture(params=["memory", "ministack", "moto", "local", "canned"])
 def tables(request: pytest.FixtureRequest) -> str:
     """The endpoint of something that has DynamoDB tables; empty for memory."""
     return "" if request.param == "memory" else str(request.getfixturevalue(request.param))
 
 
-@pytest.fixture(params=["memory", "ministack", "moto"])
+@pytest.fixture(params=["memory", "ministack", "moto", "canned"])
 def queues(request: pytest.FixtureRequest) -> str:
     """The endpoint of something that has SQS queues; empty for memory."""
     return "" if request.param == "memory" else str(request.getfixturevalue(request.param))

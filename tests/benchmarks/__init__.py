@@ -1,0 +1,1 @@
+"""The bench: what replyd costs, against a floor and against two Lambda functions."""

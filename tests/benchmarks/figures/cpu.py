@@ -1,0 +1,196 @@
+"""CPU time and AWS requests, for each inbound message and each turn."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from tests.benchmarks import load, stage
+from tests.benchmarks.arithmetic import ratios
+from tests.benchmarks.figures.context import Bench
+from tests.benchmarks.load import Customers
+from tests.benchmarks.parties import started
+from tests.benchmarks.parties.started import ASSISTANTS, FLOOR, REPLYD, TWO_LAMBDA, Party
+from tests.benchmarks.prices import Usage
+from tests.benchmarks.report import Figure
+from tests.benchmarks.stage import Stage
+from tests.benchmarks.webhooks import Signer
+
+# Messages a second, far below what each of the parties can do on one core.
+RATE = 20.0
+TRIES = 3
+SHAPES: Mapping[str, int] = {"single": 1, "burst of three": 3}
+_UNITS = ("write_units", "read_units")
+PARTIES = (FLOOR, TWO_LAMBDA, ASSISTANTS, REPLYD)
+_CPU, _REQUESTS = "1 CPU", "2 AWS requests"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One party, one shape, once."""
+
+    cpu_seconds: float
+    messages: int
+    replies: int
+    usage: Usage
+
+    @property
+    def per_message_ms(self) -> float:
+        return 1000 * self.cpu_seconds / self.messages
+
+    @property
+    def per_turn_ms(self) -> float:
+        return 1000 * self.cpu_seconds / self.replies
+
+    @property
+    def requests(self) -> float:
+        """To AWS for each message, receives left out."""
+        return self.usage.requests / self.messages
+
+
+async def sample(
+    party: Party, stage: Stage, customers: Customers, *, burst: int, seconds: float
+) -> Sample:
+    """Raises RuntimeError when not every message was answered."""
+    arrivals = customers.arrivals(RATE, seconds, burst)
+    usage, cpu = await stage.usage(party.resources), party.cpu_seconds()
+    outcome = await load.run(party, stage, arrivals)
+    cpu = party.cpu_seconds() - cpu
+    usage = await stage.usage(party.resources) - usage
+    bursts = len(arrivals) // burst
+    if outcome.refused or outcome.replies < bursts:
+        raise RuntimeError(
+            f"{party.name}: {outcome.refused} messages refused, {outcome.replies} replies to "
+            f"{bursts} bursts"
+        )
+    return Sample(cpu, len(arrivals), outcome.replies, usage)
+
+
+async def complete_sample(
+    party: Party, stage: Stage, customers: Customers, *, burst: int, seconds: float
+) -> Sample:
+    """As `sample`, once more where something went unanswered: on a busy machine that happens."""
+    for _ in range(TRIES - 1):
+        try:
+            return await sample(party, stage, customers, burst=burst, seconds=seconds)
+        except (RuntimeError, TimeoutError):
+            await asyncio.sleep(1)
+    return await sample(party, stage, customers, burst=burst, seconds=seconds)
+
+
+class Samples:
+    """By shape and party, one for each repeat."""
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[str, str], list[Sample]] = {}
+
+    def add(self, shape: str, party: str, taken: Sample) -> None:
+        self._taken.setdefault((shape, party), []).append(taken)
+
+    def of(self, shape: str, party: str) -> list[Sample]:
+        return self._taken[shape, party]
+
+    def per_message_ms(self, shape: str, party: str) -> list[float]:
+        return [s.per_message_ms for s in self.of(shape, party)]
+
+    def ratio(self, shape: str, to: str) -> list[float]:
+        """replyd's CPU time to another's, repeat by repeat."""
+        return ratios(self.per_message_ms(shape, REPLYD), self.per_message_ms(shape, to))
+
+
+async def measure(bench: Bench) -> None:
+    effort, report = bench.effort, bench.report
+    samples = Samples()
+    async with AsyncExitStack() as stack:
+        doubles = await stack.enter_async_context(stage.opened(bench.other_cores))
+        parties = []
+        for number, name in enumerate(PARTIES):
+            report.say(f"{name} starts")
+            party = await stack.enter_async_context(
+                started.opened(name, doubles, started.Options(on=bench.party_cores))
+            )
+            customers = Customers(Signer(number), 20_000)
+            # The first calls of a process cost more: descriptions are read, connections made.
+            await sample(party, doubles, customers, burst=1, seconds=2)
+            parties.append((party, customers))
+        for repeat in range(1, effort.repeats + 1):
+            for shape, burst in SHAPES.items():
+                for party, customers in parties:
+                    taken = await complete_sample(
+                        party, doubles, customers, burst=burst, seconds=effort.sample_seconds
+                    )
+                    samples.add(shape, party.name, taken)
+                    report.say(
+                        f"CPU {repeat}/{effort.repeats} {shape:14} {party.name:22} "
+                        f"{taken.per_message_ms:6.2f} ms a message, "
+                        f"{taken.requests:.2f} requests"
+                    )
+    report.add(figures(samples))
+
+
+def figures(samples: Samples) -> list[Figure]:
+    found = []
+    for shape in SHAPES:
+        for party in PARTIES:
+            values = samples.per_message_ms(shape, party)
+            found.append(Figure.spread(_CPU, f"per inbound, {shape}", party, values, "ms"))
+        for party in PARTIES:
+            turns = [s.per_turn_ms for s in samples.of(shape, party)]
+            found.append(Figure.spread(_CPU, f"per turn, {shape}", party, turns, "ms"))
+        for other, goal in ((FLOOR, "≤ 1.3"), (TWO_LAMBDA, "≤ 0.2"), (ASSISTANTS, "≤ 0.2")):
+            found.append(
+                Figure.spread(
+                    _CPU,
+                    f"replyd to {other}, {shape}",
+                    REPLYD,
+                    samples.ratio(shape, other),
+                    "×",
+                    goal=goal,
+                )
+            )
+    for shape in SHAPES:
+        goal = "≤ 7" if shape == "single" else "≤ 3.7"
+        for party in PARTIES:
+            taken = samples.of(shape, party)
+            found.append(
+                Figure.spread(
+                    _REQUESTS,
+                    f"per inbound, {shape}",
+                    party,
+                    [s.requests for s in taken],
+                    "",
+                    goal=goal if party == REPLYD else "",
+                    note=_by_operation(taken),
+                )
+            )
+        for party in PARTIES:
+            costs = [_million_turns(s) for s in samples.of(shape, party)]
+            found.append(
+                Figure.spread(
+                    _REQUESTS,
+                    f"AWS, a million turns, {shape}",
+                    party,
+                    costs,
+                    "$",
+                    note=_units(samples.of(shape, party)),
+                )
+            )
+    return found
+
+
+def _million_turns(taken: Sample) -> float:
+    return 1e6 * taken.usage.dollars / taken.replies
+
+
+def _units(taken: list[Sample]) -> str:
+    turns = sum(s.replies for s in taken)
+    writes, reads = (sum(getattr(s.usage, n) for s in taken) / turns for n in _UNITS)
+    return f"{writes:.1f} write units and {reads:.1f} read units a turn; receives included"
+
+
+def _by_operation(taken: list[Sample]) -> str:
+    total: Counter[str] = sum((s.usage.counts for s in taken), Counter())
+    messages = sum(s.messages for s in taken)
+    parts = (f"{name} {count / messages:.2f}" for name, count in sorted(total.items()))
+    return ", ".join(parts)

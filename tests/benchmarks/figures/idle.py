@@ -1,0 +1,58 @@
+"""From start to ready, and what a process does while nothing happens."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+
+from tests.benchmarks import stage
+from tests.benchmarks.figures.context import Bench
+from tests.benchmarks.parties import started
+from tests.benchmarks.parties.started import REPLYD
+from tests.benchmarks.report import Figure
+
+_GROUP = "7 idle"
+# CATCH-UP reads its first list 15 s after the start.
+_AFTER_START_SECONDS = 20
+_MINUTES_A_MONTH = 60 * 24 * 30
+
+
+async def measure(bench: Bench) -> None:
+    effort, ready, cpu = bench.effort, list[float](), list[float]()
+    async with AsyncExitStack() as stack:
+        doubles = await stack.enter_async_context(stage.opened(bench.other_cores))
+        resources = await doubles.provide(REPLYD, 1_000)
+        options = started.Options(on=bench.party_cores)
+        for repeat in range(1, effort.starts + 1):
+            began = time.monotonic()
+            async with started.opened(REPLYD, doubles, options, resources) as party:
+                ready.append(time.monotonic() - began)
+                cpu.append(party.cpu_seconds())
+            bench.report.say(f"start {repeat}/{effort.starts} ready after {ready[-1]:.2f} s")
+        party = await stack.enter_async_context(started.opened(REPLYD, doubles, options, resources))
+        # What it does once after the start, CATCH-UP's first round among it, is no part of idling.
+        await asyncio.sleep(_AFTER_START_SECONDS)
+        usage, before = await doubles.usage(resources), party.cpu_seconds()
+        bench.report.say(f"idle for {effort.idle_seconds:.0f} s")
+        await asyncio.sleep(effort.idle_seconds)
+        share = (party.cpu_seconds() - before) / effort.idle_seconds
+        usage = await doubles.usage(resources) - usage
+    minutes = effort.idle_seconds / 60
+    a_minute = {name: n / minutes for name, n in usage.counts.items()}
+    operations = ", ".join(f"{name} {n:.1f}" for name, n in sorted(a_minute.items()))
+    month = _MINUTES_A_MONTH * usage.dollars / minutes
+    bench.report.add(
+        [
+            Figure.spread(_GROUP, "start to ready", REPLYD, ready, "s", goal="≤ 1.5 s"),
+            Figure.spread(_GROUP, "CPU of a start", REPLYD, cpu, "s"),
+            Figure(_GROUP, "CPU while idle", REPLYD, 100 * share, "% of a core", goal="≤ 0.5 %"),
+            Figure(
+                _GROUP,
+                "AWS requests a minute",
+                REPLYD,
+                sum(a_minute.values()),
+                "",
+                note=operations,
+            ),
+            Figure(_GROUP, "AWS a month, idle", REPLYD, month, "$"),
+        ]
+    )

@@ -1,0 +1,188 @@
+"""Load from outside: customers who write at a constant rate whatever happens, or who keep so many
+conversations open."""
+
+import asyncio
+import itertools
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.benchmarks.connections import BrokenError
+from tests.benchmarks.parties.started import Party
+from tests.benchmarks.stage import Counts, Stage
+from tests.benchmarks.webhooks import Signer, Webhook
+
+SETTLE_SECONDS = 90.0
+_POLL_SECONDS = 0.05
+# A party is quiet when it asked nothing of AWS but for messages for so long.
+_QUIET_SECONDS = 0.4
+# A closed loop's conversations begin over so long, and a refused message comes again after so long.
+_BEGIN_SECONDS, _AGAIN_SECONDS = 2.0, 0.2
+# Between the messages of one burst.
+TYPING_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """`at`: seconds from the beginning. `last`: nothing more comes in this burst."""
+
+    at: float
+    webhook: Webhook
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """`seconds`: from when the message was to be sent, not from when it was."""
+
+    status: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class Outcome:
+    """`acks`: of all arrivals. `added`: for each reply, seconds from the last message's arrival.
+    `replies`: also those that no arrival waited for."""
+
+    acks: list[Acknowledged] = field(default_factory=list)
+    reply_seconds: list[float] = field(default_factory=list)
+    replies: int = 0
+    seconds: float = 0.0
+
+    @property
+    def refused(self) -> int:
+        return sum(ack.status != 200 for ack in self.acks)
+
+
+class Customers:
+    """Numbers that go round: a customer writes again when all others have."""
+
+    def __init__(self, signer: Signer, count: int) -> None:
+        self._signer = signer
+        self._numbers = itertools.cycle(range(count))
+
+    def write(self, messages: int = 1) -> list[Webhook]:
+        """The messages of the next customer."""
+        number = next(self._numbers)
+        return [self._signer.webhook(number) for _ in range(messages)]
+
+    def arrivals(self, rate: float, seconds: float, burst: int = 1) -> list[Arrival]:
+        """Bursts that begin at a constant rate, `rate` messages a second in all."""
+        found = []
+        for start in range(max(1, round(rate * seconds / burst))):
+            webhooks = self.write(burst)
+            for place, webhook in enumerate(webhooks):
+                at = start * burst / rate + place * TYPING_SECONDS
+                found.append(Arrival(at, webhook, place == burst - 1))
+        return sorted(found, key=lambda a: a.at)
+
+
+async def run(party: Party, stage: Stage, arrivals: Sequence[Arrival]) -> Outcome:
+    """Open loop: each message goes out at its time, and its answer is waited for beside the others.
+    Returns when every reply has come and the party has nothing left to do.
+
+    Raises TimeoutError when that takes too long."""
+    outcome, began = Outcome(), time.monotonic() + 0.05
+    before = len(await stage.sent(0))
+    async with asyncio.TaskGroup() as group:
+        for arrival in arrivals:
+            due = began + arrival.at
+            if (left := due - time.monotonic()) > 0:
+                await asyncio.sleep(left)
+            group.create_task(_deliver(party, arrival, due, outcome))
+    outcome.seconds = time.monotonic() - began
+    await settled(party, stage)
+    last_at = {a.webhook.customer: began + a.at for a in arrivals if a.last}
+    for customer, at in await stage.sent(before):
+        outcome.replies += 1
+        if (due_at := last_at.get(customer)) is not None:
+            outcome.reply_seconds.append(at - due_at)
+    return outcome
+
+
+async def _deliver(party: Party, arrival: Arrival, due: float, outcome: Outcome) -> None:
+    status = await _status(party, arrival.webhook)
+    outcome.acks.append(Acknowledged(status, time.monotonic() - due))
+
+
+async def settled(party: Party, stage: Stage, seconds: float = SETTLE_SECONDS) -> None:
+    """Returns when the party's queue is empty and it asks no more of AWS. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while await stage.depth(party.resources):
+            await asyncio.sleep(_POLL_SECONDS)
+        counts, since = Counts(), time.monotonic()
+        while time.monotonic() - since < _QUIET_SECONDS:
+            await asyncio.sleep(_POLL_SECONDS)
+            now = await stage.counts(party.resources)
+            now.pop("ReceiveMessage", None)
+            if now != counts:
+                counts, since = now, time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """`turns`: replies a second. `cpu_share`: of one core, by the party meanwhile."""
+
+    turns: float
+    cpu_share: float
+    refused: int
+
+    @property
+    def turns_per_cpu_second(self) -> float:
+        """What `turns` were, had the party a core for itself."""
+        return self.turns / self.cpu_share
+
+
+async def saturate(
+    party: Party, stage: Stage, customers: Customers, *, open_conversations: int, seconds: float
+) -> Saturation:
+    """Closed loop: so many conversations wait for their replies at any time, so that the party is
+    never without work. What is measured begins when each of the first ones has had its reply: by
+    then they no longer move in step. Raises TimeoutError when that takes too long."""
+    index, refused, writing = len(await stage.sent(0)), 0, set[asyncio.Task[None]]()
+
+    async def write(pause: float) -> None:
+        nonlocal refused
+        await asyncio.sleep(pause)
+        (webhook,) = customers.write()
+        while await _status(party, webhook) != 200:
+            refused += 1
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def go_on_for(seconds: float, replies: float) -> int:
+        """A new conversation for each reply; returns how many there were."""
+        nonlocal index
+        found, until = 0, time.monotonic() + seconds
+        while time.monotonic() < until and found < replies:
+            new = len(await stage.sent(index))
+            index, found = index + new, found + new
+            begin(new, 0)
+            await asyncio.sleep(_POLL_SECONDS)
+        return found
+
+    def begin(count: int, over: float) -> None:
+        for place in range(count):
+            task = asyncio.create_task(write(over * place / count))
+            writing.add(task)
+            task.add_done_callback(writing.discard)
+
+    begin(open_conversations, _BEGIN_SECONDS)
+    if await go_on_for(SETTLE_SECONDS, open_conversations) < open_conversations:
+        raise TimeoutError
+    began, cpu = time.monotonic(), party.cpu_seconds()
+    replies = await go_on_for(seconds, math.inf)
+    took = time.monotonic() - began
+    found = Saturation(replies / took, (party.cpu_seconds() - cpu) / took, refused)
+    await asyncio.gather(*writing)
+    await settled(party, stage)
+    return found
+
+
+async def _status(party: Party, webhook: Webhook) -> int:
+    """Of the answer; 0 when there is none."""
+    try:
+        status, _ = await party.webhooks.ask(webhook.request)
+    except (BrokenError, OSError):
+        return 0
+    return status

@@ -1,0 +1,1 @@
+"""Who is measured: the floor, the two-Lambda way, and replyd."""

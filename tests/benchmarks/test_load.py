@@ -1,0 +1,37 @@
+"""The load is what it says it is."""
+
+from itertools import pairwise
+from urllib.parse import parse_qsl
+
+from tests.benchmarks import town
+from tests.benchmarks.load import TYPING_SECONDS, Customers
+from tests.benchmarks.webhooks import Signer
+
+
+def test_bursts_arrive_at_a_constant_rate_of_messages() -> None:
+    arrivals = Customers(Signer(1), 100).arrivals(30, 2, burst=3)
+    assert len(arrivals) == 60
+    assert [a.at for a in arrivals] == sorted(a.at for a in arrivals)
+    begun = sorted({a.webhook.customer: a.at for a in reversed(arrivals)}.values())
+    assert [round(b - a, 6) for a, b in pairwise(begun)] == [0.1] * 19
+    last = [a for a in arrivals if a.last]
+    assert len(last) == len({a.webhook.customer for a in arrivals}) == 20
+    assert last[0].at == 2 * TYPING_SECONDS
+
+
+def test_no_message_comes_twice_though_customers_go_round() -> None:
+    customers = Customers(Signer(1), 3)
+    written = [customers.write()[0] for _ in range(7)]
+    assert len({w.sid for w in written}) == 7
+    assert written[0].customer == written[3].customer == written[6].customer
+    assert len({w.customer for w in written}) == 3
+
+
+def test_a_webhook_is_complete_and_of_its_customer() -> None:
+    webhook = Signer(2).webhook(21)
+    head, _, body = webhook.request.partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    form = dict(parse_qsl(body.decode(), keep_blank_values=True))
+    assert form["From"] == f"whatsapp:{town.customer(21)}" == f"whatsapp:{webhook.customer}"
+    assert form["To"] == f"whatsapp:{town.BUSINESSES[1]}"
+    assert form["MessageSid"] == webhook.sid
