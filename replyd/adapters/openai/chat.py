@@ -17,6 +17,7 @@ from openai import APIStatusError, AsyncOpenAI, OpenAIError
 from openai.types import Model
 from openai.types.chat import ChatCompletion, ChatCompletionMessage
 
+from replyd.adapters.openai.client import create
 from replyd.adapters.openai.failures import NAME, once_more, translated
 from replyd.domain.tools import ToolCall, ToolSpec
 from replyd.errors import DependencyDown, DependencyError, Temporary
@@ -124,7 +125,7 @@ class OpenAIChat:
         if limit:
             settings[limit] = self._max_output_tokens
         try:
-            return await self._client.chat.completions.create(**settings)
+            return await create(self._client, "/chat/completions", settings, ChatCompletion)
         except (OpenAIError, ValueError) as error:
             renamed = limit == "max_tokens" and _wants_the_other_limit(error)
             failure = translated(error, model=self._model)

@@ -7,13 +7,13 @@ conversation is rebuilt from our own history as a new chain.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
-from openai import AsyncOpenAI, Omit, OpenAIError, omit
-from openai.types.responses import Response, ResponseIncludable, ResponseInputParam
-from openai.types.shared_params import Reasoning, ReasoningEffort
+from openai import AsyncOpenAI, OpenAIError
+from openai.types.responses import Response
 
 from replyd.adapters.openai import wire
+from replyd.adapters.openai.client import create
 from replyd.adapters.openai.failures import NAME, once_more, thread_is_gone, translated
 from replyd.domain.tools import ToolSpec
 from replyd.errors import DependencyDown, DependencyError, Temporary
@@ -52,21 +52,27 @@ class OpenAIResponses:
         or 0, and an empty `reasoning_effort`, leave it to the model."""
         self._client = client
         self._model = model
-        self._instructions = instructions
-        self._tools = wire.function_tools(tools)
         self._store = store
-        self._reasoning: Reasoning | Omit = omit
-        if reasoning_effort:
-            self._reasoning = {"effort": cast("ReasoningEffort", reasoning_effort)}
-        # Only the calls of a turn are ever repeated, so only then is the reasoning wanted.
-        self._include: list[ResponseIncludable] | Omit = omit
-        if tools and not store:
-            self._include = ["reasoning.encrypted_content"]
-        self._text = wire.json_format(text_format) if text_format else omit
         self._identify = identify
         self._timeout = timeout_seconds
-        self._max_output_tokens = max_output_tokens
         self._sleep = sleep
+        self._settings: dict[str, Any] = {
+            "model": model,
+            "instructions": instructions,
+            "store": store,
+            "truncation": "auto",
+        }
+        if tools:
+            self._settings["tools"] = wire.function_tools(tools)
+        if reasoning_effort:
+            self._settings["reasoning"] = {"effort": reasoning_effort}
+        # Only the calls of a turn are ever repeated, so only then is the reasoning wanted.
+        if tools and not store:
+            self._settings["include"] = ["reasoning.encrypted_content"]
+        if text_format:
+            self._settings["text"] = wire.json_format(text_format)
+        if max_output_tokens:
+            self._settings["max_output_tokens"] = max_output_tokens
 
     async def respond(self, request: ModelRequest) -> ModelReply:
         """One answer to the turn, or the calls it waits for.
@@ -120,7 +126,7 @@ class OpenAIResponses:
         state = None
         if answer.calls:
             # A stored response has its reasoning at OpenAI; elsewhere the calls can do without.
-            items = answer.call_items if self._store else answer.items
+            items = answer.call_items if self._store else wire.items(response)
             state = {"thread": thread, "items": [*wire.rounds(request), *items]}
         return ModelReply(
             text=answer.text,
@@ -140,25 +146,15 @@ class OpenAIResponses:
         return await once_more(self._sleep)(self._post, request, items, thread)
 
     async def _post(self, request: ModelRequest, items: Sequence[wire.Item], thread: str) -> object:
-        customer = self._identify(request.customer) if request.customer else ""
+        body = {**self._settings, "input": items, "metadata": _metadata(request)}
+        if thread:
+            body["previous_response_id" if thread.startswith("resp_") else "conversation"] = thread
+        if request.customer and (customer := self._identify(request.customer)):
+            body["safety_identifier"] = customer
+        if cache := self._identify(request.conversation_id)[:CACHE_KEY_LIMIT]:
+            body["prompt_cache_key"] = cache
         try:
-            return await self._client.responses.create(
-                model=self._model,
-                instructions=self._instructions,
-                input=cast("ResponseInputParam", items),
-                previous_response_id=thread if thread.startswith("resp_") else omit,
-                conversation=thread if thread.startswith("conv_") else omit,
-                tools=self._tools or omit,
-                reasoning=self._reasoning,
-                include=self._include,
-                text=self._text,
-                max_output_tokens=self._max_output_tokens or omit,
-                store=self._store,
-                truncation="auto",
-                safety_identifier=customer or omit,
-                prompt_cache_key=self._identify(request.conversation_id)[:CACHE_KEY_LIMIT] or omit,
-                metadata=_metadata(request),
-            )
+            return await create(self._client, "/responses", body, Response)
         except (OpenAIError, ValueError) as error:
             gone = bool(thread) and thread_is_gone(error)
             failure = translated(error, model=self._model)

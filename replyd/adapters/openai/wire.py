@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openai import BaseModel
-from openai.types.responses import FunctionToolParam, Response, ResponseTextConfigParam
+from openai.types.responses import Response
 
 from replyd.adapters.openai.failures import NAME, plain
 from replyd.domain.tools import ToolCall, ToolResult, ToolSpec
@@ -65,7 +65,7 @@ def outputs(results: Iterable[ToolResult]) -> list[Item]:
     ]
 
 
-def function_tools(specs: Iterable[ToolSpec]) -> list[FunctionToolParam]:
+def function_tools(specs: Iterable[ToolSpec]) -> list[Item]:
     """Not strict: strict schemas are a subset, https://platform.openai.com/docs/guides/structured-outputs,
     and the arguments are checked where they are used."""
     return [
@@ -80,7 +80,7 @@ def function_tools(specs: Iterable[ToolSpec]) -> list[FunctionToolParam]:
     ]
 
 
-def json_format(schema: Mapping[str, Any]) -> ResponseTextConfigParam:
+def json_format(schema: Mapping[str, Any]) -> Item:
     """`schema`: a `name`, and the JSON Schema as `schema`."""
     return {
         "format": {
@@ -124,13 +124,11 @@ def _data_url(file: File) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a response says. `items`: all of its output, for who keeps it; `call_items`: the calls
-    alone, as an input may repeat them elsewhere."""
+    """What a response says. `call_items`: the calls alone, as another input may repeat them."""
 
     text: str
     finish: Finish
     calls: tuple[ToolCall, ...]
-    items: list[Item]
 
     @property
     def call_items(self) -> list[Item]:
@@ -163,10 +161,15 @@ def answer(response: Response) -> Answer:
         finish = "filtered" if reason == "content_filter" else "truncated"
     elif refused:
         finish = "refused"
-    items = [
+    return Answer(text, finish, calls)
+
+
+def items(response: Response) -> list[Item]:
+    """All of a response's output, for an input that repeats it."""
+    output: Any = response.output or ()
+    return [
         item.to_dict(mode="json", warnings=False) for item in output if isinstance(item, BaseModel)
     ]
-    return Answer(text, finish, calls, items)
 
 
 def tokens(response: Response) -> tuple[int, int, int]:
