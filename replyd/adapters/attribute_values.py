@@ -5,6 +5,7 @@ the same, but its releases follow botocore's day by day: depending on it makes p
 all of them for one that fits aiobotocore's.
 """
 
+import base64
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -38,7 +39,7 @@ def serialize(value: Any) -> AttributeValue:
 
 
 def deserialize(attribute: AttributeValue) -> Any:
-    """Whole numbers become int, others Decimal."""
+    """Whole numbers become int, others Decimal. Binary values may be in base64, as in JSON."""
     ((kind, value),) = attribute.items()
     match kind:
         case "NULL":
@@ -51,9 +52,17 @@ def deserialize(attribute: AttributeValue) -> Any:
             return {name: deserialize(v) for name, v in value.items()}
         case "NS":
             return {_number(v) for v in value}
-        case "SS" | "BS":
+        case "SS":
             return set(value)
+        case "B":
+            return _binary(value)
+        case "BS":
+            return {_binary(v) for v in value}
     return value
+
+
+def _binary(value: bytes | str) -> bytes:
+    return base64.b64decode(value) if isinstance(value, str) else value
 
 
 def _number(text: str) -> int | Decimal:

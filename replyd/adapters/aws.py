@@ -5,8 +5,8 @@ whose first answer was lost is told from a refusal by what it reads back, a wake
 twice costs time and nothing else.
 """
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 from aiobotocore.config import AioConfig
@@ -28,6 +28,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from replyd.adapters.aws_direct import DirectClient
 from replyd.errors import Busy, DependencyDown, Permanent, ReplydError, Temporary
 
 CONNECT_TIMEOUT_SECONDS = 3.0
@@ -64,16 +65,19 @@ _SETUP = {
 }
 
 
-def create_client(
+@asynccontextmanager
+async def create_client(
     service: str,
     *,
     region: str | None = None,
     read_timeout: float = READ_TIMEOUT_SECONDS,
     connections: int = 50,
-) -> AbstractAsyncContextManager[Any]:
+    direct: bool = False,
+) -> AsyncIterator[Any]:
     """A client of its own connection pool; endpoint and credentials by the SDK's usual chain.
 
-    `connections`: aiobotocore's pool makes callers wait without a limit when it is empty."""
+    `connections`: callers wait without a limit when the pool is empty. `direct`: what messages and
+    turns need goes past the SDK, see `aws_direct`."""
     config = AioConfig(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=read_timeout,
@@ -81,10 +85,20 @@ def create_client(
         # `total_max_attempts` counts the first try, `max_attempts` does not.
         retries={"mode": "standard", "total_max_attempts": 1},
     )
-    client: AbstractAsyncContextManager[Any] = get_session().create_client(
-        service, region_name=region, config=config
-    )
-    return client
+    session = get_session()
+    async with session.create_client(service, region_name=region, config=config) as client:
+        if not direct:
+            yield client
+            return
+        own = DirectClient(
+            client,
+            session,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=read_timeout,
+            connections=connections,
+        )
+        async with aclosing(own):
+            yield own
 
 
 def translated(error: Exception, dependency: str) -> ReplydError:
@@ -126,10 +140,21 @@ async def call(dependency: str, request: Callable[[], Awaitable[_T]]) -> _T:
         except (BotoCoreError, ClientError) as error:
             raise translated(error, dependency) from error
 
+    try:
+        return await translating()
+    except Temporary as error:
+        failures = [error]
+
+    async def next_try() -> _T:
+        if failures:
+            raise failures.pop()
+        return await translating()
+
+    # Made only now: it costs more than a request that succeeds does without it.
     retrying = AsyncRetrying(
         retry=retry_if_exception_type(Temporary),
         stop=stop_after_attempt(TRIES),
         wait=wait_random_exponential(multiplier=0.05, max=0.5),
         reraise=True,
     )
-    return await retrying(translating)
+    return await retrying(next_try)

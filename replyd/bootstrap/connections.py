@@ -84,7 +84,7 @@ def _own(settings: Settings, accounts: Accounts | None) -> AbstractAsyncContextM
 
 async def aws_client(stack: AsyncExitStack, settings: Settings, service: str) -> Any:
     return await stack.enter_async_context(
-        aws.create_client(service, region=settings.aws.region or None)
+        aws.create_client(service, region=settings.aws.region or None, direct=settings.aws.direct)
     )
 
 

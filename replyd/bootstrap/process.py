@@ -70,6 +70,7 @@ async def supervisor(
                     region=settings.aws.region or None,
                     read_timeout=settings.queues.wait_seconds + _POLL_MARGIN_SECONDS,
                     connections=settings.queues.receivers,
+                    direct=settings.aws.direct,
                 )
             ),
             settings.queues.replies_url,

@@ -323,3 +323,8 @@ class Aws(BaseModel):
     region: Annotated[str, AfterValidator(as_region)] = ""
     """The region, such as `eu-west-1`. Also `AWS_REGION` or `AWS_DEFAULT_REGION`; empty leaves it
     to AWS's configuration files."""
+
+    direct: bool = True
+    """Send what messages and turns ask of DynamoDB and SQS as JSON that replyd signs. Without it,
+    each request goes through AWS's library, which takes about three times the CPU time; for an
+    endpoint or proxy that refuses replyd's requests."""

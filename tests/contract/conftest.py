@@ -5,7 +5,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import cache
 from typing import Any
 
@@ -13,11 +13,15 @@ import pytest
 from aiobotocore.session import get_session
 from moto.server import ThreadedMotoServer
 
+from replyd.adapters.aws_direct import DirectClient
 from replyd.adapters.dynamodb import DynamoStore, TableLayout
 from replyd.adapters.memory import MemoryQueue, MemoryStore
 from replyd.adapters.sqs import SqsWakeups
 from replyd.ports import ConversationStore, WakeupQueue
 from tests.support.dynamodb_local import CannotRunError, dynamodb_local
+
+# Endpoints that are asked through the SDK, and not past it.
+_BY_THE_SDK: set[str] = set()
 
 
 @pytest.fixture(scope="session")
@@ -40,12 +44,15 @@ def moto() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def canned() -> Iterator[str]:
-    """The double that the bench loads: it must refuse what DynamoDB refuses."""
+    """The double that the bench loads: it must refuse what DynamoDB refuses. Here it stands for
+    `aws.direct = false`, too."""
     command = [sys.executable, "-m", "tests.benchmarks.doubles.aws"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
         try:
             assert process.stdout is not None
-            yield f"http://127.0.0.1:{json.loads(process.stdout.readline())['port']}"
+            url = f"http://127.0.0.1:{json.loads(process.stdout.readline())['port']}"
+            _BY_THE_SDK.add(url)
+            yield url
         finally:
             process.terminate()
 
@@ -53,20 +60,23 @@ def canned() -> Iterator[str]:
 @cache
 def _session() -> Any:
     """One for all tests: it keeps the services' descriptions, which take long to read."""
-    return get_session()
+    session = get_session()
+    session.set_credentials("local", "local")
+    return session
 
 
 @asynccontextmanager
 async def client(service: str, endpoint_url: str) -> AsyncIterator[Any]:
     """As `adapters.aws.create_client` makes it, but for the endpoint."""
     async with _session().create_client(
-        service,
-        region_name="us-east-1",
-        endpoint_url=endpoint_url,
-        aws_access_key_id="local",
-        aws_secret_access_key="local",
+        service, region_name="us-east-1", endpoint_url=endpoint_url
     ) as made:
-        yield made
+        if endpoint_url in _BY_THE_SDK or service not in ("dynamodb", "sqs"):
+            yield made
+            return
+        direct = DirectClient(made, _session(), connect_timeout=3, read_timeout=20, connections=50)
+        async with aclosing(direct):
+            yield direct
 
 
 async def create_table(dynamodb: Any, layout: TableLayout) -> None:
