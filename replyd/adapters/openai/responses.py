@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from openai import AsyncOpenAI, OpenAIError
-from openai.types.responses import Response
 
 from replyd.adapters.openai import wire
 from replyd.adapters.openai.client import create
@@ -115,13 +114,13 @@ class OpenAIResponses:
         return self._reply(request, await self._create(request, wire.rebuilt(request), ""), "")
 
     def _reply(self, request: ModelRequest, response: object, thread: str) -> ModelReply:
-        if not isinstance(response, Response):
+        if not isinstance(response, dict):
             raise Temporary(NAME, "the answer is no response object: check OPENAI_BASE_URL")
         answer = wire.answer(response)
         if not self._store:
             thread = ""
         elif not thread.startswith("conv_"):
-            thread = response.id
+            thread = str(response.get("id") or "")
         read, written, cached = wire.tokens(response)
         state = None
         if answer.calls:
@@ -131,7 +130,7 @@ class OpenAIResponses:
         return ModelReply(
             text=answer.text,
             thread_id=thread,
-            model=str(response.model or self._model),
+            model=str(response.get("model") or self._model),
             input_tokens=read,
             output_tokens=written,
             cached_tokens=cached,
@@ -154,7 +153,7 @@ class OpenAIResponses:
         if cache := self._identify(request.conversation_id)[:CACHE_KEY_LIMIT]:
             body["prompt_cache_key"] = cache
         try:
-            return await create(self._client, "/responses", body, Response)
+            return await create(self._client, "/responses", body, object)
         except (OpenAIError, ValueError) as error:
             gone = bool(thread) and thread_is_gone(error)
             failure = translated(error, model=self._model)

@@ -6,15 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from openai import BaseModel
-from openai.types.responses import Response
-
 from replyd.adapters.openai.failures import NAME, plain
 from replyd.domain.tools import ToolCall, ToolResult, ToolSpec
 from replyd.errors import Busy, DependencyError, Permanent, Temporary
 from replyd.ports import File, Finish, Line, ModelRequest
 
-# An item of the input or the output; the SDK has a type for each of its dozens of kinds.
+# JSON, as it goes and comes: the SDK's types, one for each of dozens of kinds of items, take as long
+# to be made as the request takes otherwise.
 Item = dict[str, Any]
 
 _PDF = "application/pdf"
@@ -143,77 +141,90 @@ class Answer:
         ]
 
 
-def answer(response: Response) -> Answer:
-    """The SDK does not validate what comes, so each part is looked at before it is used.
+def answer(response: Item) -> Answer:
+    """Nobody has validated what came, so each part is looked at before it is used.
 
     Raises Busy, Temporary or Permanent for a response that failed."""
-    if response.status == "failed":
+    status = response.get("status")
+    if status == "failed":
         raise _failure(response)
-    if response.status not in ("completed", "incomplete", None):
-        raise Temporary(NAME, f"the response ended as {response.status}", code="not_completed")
-    output: Any = response.output or ()
+    if status not in ("completed", "incomplete", None):
+        raise Temporary(NAME, f"the response ended as {plain(status)}", code="not_completed")
+    output = items(response)
     text, refused = _text(output)
     # The last call of an answer that was cut off may be cut off too.
-    calls = () if response.status == "incomplete" else _calls(output)
+    calls = () if status == "incomplete" else _calls(output)
     finish: Finish = "complete" if text or calls else "empty"
-    if response.status == "incomplete":
-        reason = getattr(response.incomplete_details, "reason", None)
+    if status == "incomplete":
+        reason = _part(response, "incomplete_details").get("reason")
         finish = "filtered" if reason == "content_filter" else "truncated"
     elif refused:
         finish = "refused"
     return Answer(text, finish, calls)
 
 
-def items(response: Response) -> list[Item]:
-    """All of a response's output, for an input that repeats it."""
-    output: Any = response.output or ()
-    return [
-        item.to_dict(mode="json", warnings=False) for item in output if isinstance(item, BaseModel)
-    ]
+def items(response: Item) -> list[Item]:
+    """All of a response's output, as another input may repeat it."""
+    return _parts(response, "output")
 
 
-def tokens(response: Response) -> tuple[int, int, int]:
+def tokens(response: Item) -> tuple[int, int, int]:
     """Input with cached, output, cached."""
-    usage: Any = response.usage
-    details = getattr(usage, "input_tokens_details", None)
+    usage = _part(response, "usage")
+    details = _part(usage, "input_tokens_details")
     return (
-        int(getattr(usage, "input_tokens", 0) or 0),
-        int(getattr(usage, "output_tokens", 0) or 0),
-        int(getattr(details, "cached_tokens", 0) or 0),
+        _count(usage, "input_tokens"),
+        _count(usage, "output_tokens"),
+        _count(details, "cached_tokens"),
     )
 
 
-def _text(output: Iterable[Any]) -> tuple[str, bool]:
+def _text(output: Iterable[Item]) -> tuple[str, bool]:
     """The final messages' text, commentary left out, and whether a refusal is part of it."""
     messages, refused = [], False
     for item in output:
-        if getattr(item, "type", None) != "message" or item.phase == "commentary":
+        if item.get("type") != "message" or item.get("phase") == "commentary":
             continue
         parts = []
-        for part in item.content or ():
-            kind = getattr(part, "type", None)
+        for part in _parts(item, "content"):
+            kind = part.get("type")
             if kind == "refusal":
                 refused = True
-                parts.append(part.refusal or "")
-            if kind == "output_text" and part.text:
-                parts.append(part.text)
-        messages.append("".join(parts))
+                parts.append(part.get("refusal"))
+            if kind == "output_text":
+                parts.append(part.get("text"))
+        messages.append("".join(part for part in parts if isinstance(part, str)))
     return "\n\n".join(filter(None, messages)).strip(), refused
 
 
-def _calls(output: Iterable[Any]) -> tuple[ToolCall, ...]:
+def _calls(output: Iterable[Item]) -> tuple[ToolCall, ...]:
     return tuple(
-        ToolCall(str(item.call_id), str(item.name), str(item.arguments))
+        ToolCall(str(item.get("call_id")), str(item.get("name")), str(item.get("arguments")))
         for item in output
-        if getattr(item, "type", None) == "function_call"
+        if item.get("type") == "function_call"
     )
 
 
-def _failure(response: Response) -> DependencyError:
-    code = plain(getattr(response.error, "code", None))
+def _failure(response: Item) -> DependencyError:
+    code = plain(_part(response, "error").get("code"))
     reason = f"the response failed ({code})"
     if code == "rate_limit_exceeded":
         return Busy(NAME, reason, code=code)
     if code in ("server_error", "vector_store_timeout", "unknown"):
         return Temporary(NAME, reason, code=code)
     return Permanent(NAME, reason, code=code)
+
+
+def _part(whole: Item, name: str) -> Item:
+    part = whole.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _parts(whole: Item, name: str) -> list[Item]:
+    parts = whole.get(name)
+    return [p for p in parts if isinstance(p, dict)] if isinstance(parts, list) else []
+
+
+def _count(whole: Item, name: str) -> int:
+    count = whole.get(name)
+    return count if isinstance(count, int) else 0
