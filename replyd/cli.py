@@ -1,44 +1,45 @@
-"""Commands: parse, call, exit code (sysexits)."""
+"""Commands: parse, call, exit code (sysexits).
+
+A command imports what it needs when it is run. What is imported above is for all of them.
+"""
 
 import argparse
 import asyncio
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from replyd import __version__, bootstrap, provision
-from replyd.adapters.provisioning import open_provisioning
-from replyd.adapters.system import SystemClock
-from replyd.adapters.twilio.accounts import Accounts
-from replyd.adapters.twilio.numbers import TwilioNumbers, open_numbers
-from replyd.bootstrap.connections import twilio_accounts
-from replyd.bootstrap.tools import toolbox
+from replyd import __version__
 from replyd.errors import ConfigError, ReplydError
-from replyd.flows.desk import Desk
-from replyd.flows.forget import Reach
 from replyd.operate import commands as operate
-from replyd.operate import forget, twilio
 from replyd.operate.arguments import (
+    HANDOFF,
+    REPLIES,
     add_check,
     add_demo,
+    add_forget,
     add_init,
     add_settings,
     add_simulate,
+    add_twilio,
 )
-from replyd.operate.dlq import HANDOFF, REPLIES, Morgue
-from replyd.operate.healthcheck import is_alive
-from replyd.operate.people import Counter
-from replyd.runtime.systemd import ServiceManager
-from replyd.runtime.webhook_server import INBOUND_PATH
-from replyd.settings import Settings, load, load_offline
-from replyd.telemetry import Fanout, logs
-from replyd.telemetry.logs import LogSink
+
+if TYPE_CHECKING:
+    from replyd.adapters.twilio.accounts import Accounts
+    from replyd.adapters.twilio.numbers import TwilioNumbers
+    from replyd.flows.desk import Desk
+    from replyd.flows.forget import Reach
+    from replyd.operate.dlq import Morgue
+    from replyd.operate.people import Counter
+    from replyd.operate.twilio import TwilioSide
+    from replyd.provision import CheckResult, Report
+    from replyd.settings import Settings
+    from replyd.settings.references import Found
 
 OK = 0
 UNAVAILABLE = 69
@@ -103,8 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     add_settings(healthcheck)
     healthcheck.set_defaults(run=_healthcheck)
 
-    twilio.add_to(commands, add_settings=add_settings, open_side=_twilio_side)
-    forget.add_to(commands, add_settings=add_settings, open_reach=_reach)
+    add_twilio(commands, _twilio)
+    add_forget(commands, _forget)
     operate.add_to(
         commands,
         add_settings=add_settings,
@@ -115,29 +116,43 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(arguments: argparse.Namespace, *, require_serving: bool = True) -> Settings:
+def _settings(arguments: argparse.Namespace, *, require_serving: bool = True) -> "Settings":
+    from replyd.settings import load
+
     settings = load(
         arguments.config,
         os.environ,
         dict(arguments.set),
         require_serving=require_serving,
-        look_up=bootstrap.look_up,
+        look_up=_look_up,
     )
     if require_serving:
-        bootstrap.require_traces(settings)
+        from replyd.bootstrap.traces import require_traces
+
+        require_traces(settings)
     return settings
+
+
+def _look_up(names: Collection[str], region: str) -> "Found":
+    from replyd.bootstrap.secrets import look_up
+
+    return look_up(names, region)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     if arguments.role:
         arguments.set.append(("server.role", arguments.role))
     settings = _settings(arguments)
+    from replyd.bootstrap.process import supervisor as opened
+    from replyd.runtime.systemd import ServiceManager
+    from replyd.telemetry import logs
+
     manager = ServiceManager.from_environment(os.environ)
     log = settings.logging
     logs.configure(log.level, log.format, bodies=log.bodies)
 
     async def serve() -> None:
-        async with bootstrap.supervisor(settings, manager=manager) as supervisor:
+        async with opened(settings, manager=manager) as supervisor:
             supervisor.stop_on_signals()
             # What has been loaded stays. The collector need not go through it, above all not at the
             # end, where it takes half a second that the next process waits for.
@@ -158,6 +173,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     # Only this command needs what the `demo` extra installs.
     from replyd.demo import run
+    from replyd.telemetry import logs
 
     logs.configure("WARNING", "auto")
     yours = _settings(arguments, require_serving=False) if arguments.config else None
@@ -181,10 +197,13 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
 
 def _init(arguments: argparse.Namespace) -> int:
+    from replyd import provision
+    from replyd.adapters.provisioning import open_provisioning
+
     settings = _settings(arguments, require_serving=False)
     names = provision.Names.with_prefix(arguments.prefix, table=arguments.table)
 
-    async def init() -> provision.Report:
+    async def init() -> "Report":
         async with open_provisioning(settings.aws.region or None) as aws:
             return await provision.init(aws, settings.conversations, names)
 
@@ -195,6 +214,10 @@ def _init(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from replyd import provision
+    from replyd.bootstrap.tools import toolbox
+    from replyd.settings import load_offline
+
     try:
         if arguments.offline:
             found = load_offline(arguments.config, os.environ, dict(arguments.set))
@@ -212,11 +235,17 @@ def _check(arguments: argparse.Namespace) -> int:
     return provision.exit_code(results)
 
 
-async def _checks(settings: Settings, *, assistants: bool) -> list[provision.CheckResult]:
+async def _checks(settings: "Settings", *, assistants: bool) -> "list[CheckResult]":
+    from replyd import provision
+    from replyd.adapters.provisioning import open_provisioning
+    from replyd.adapters.system import SystemClock
+    from replyd.bootstrap.ai import ai_parts
+    from replyd.bootstrap.connections import table_scan, twilio_accounts, twilio_channel
+    from replyd.bootstrap.tools import toolbox
+    from replyd.telemetry import Fanout
+
     async with AsyncExitStack() as stack:
-        ai = await stack.enter_async_context(
-            bootstrap.ai_parts(settings, SystemClock(), Fanout([]))
-        )
+        ai = await stack.enter_async_context(ai_parts(settings, SystemClock(), Fanout([])))
         accounts = await stack.enter_async_context(twilio_accounts(settings))
         return await provision.check(
             settings,
@@ -224,29 +253,50 @@ async def _checks(settings: Settings, *, assistants: bool) -> list[provision.Che
                 open_provisioning(settings.aws.region or None)
             ),
             models=ai.models,
-            channel=await stack.enter_async_context(bootstrap.twilio_channel(settings, accounts)),
+            channel=await stack.enter_async_context(twilio_channel(settings, accounts)),
             numbers=await stack.enter_async_context(_numbers(settings, accounts)),
             open_tools=partial(toolbox, settings),
-            table=await stack.enter_async_context(bootstrap.table_scan(settings)),
+            table=await stack.enter_async_context(table_scan(settings)),
             assistants=assistants,
         )
 
 
 def _healthcheck(arguments: argparse.Namespace) -> int:
+    from replyd.operate.healthcheck import is_alive
+
     ops = _settings(arguments, require_serving=False).ops
     return OK if is_alive(ops.host, ops.port) else UNAVAILABLE
 
 
+def _twilio(arguments: argparse.Namespace) -> int:
+    from replyd.operate import twilio
+
+    return twilio.run(arguments, _twilio_side)
+
+
+def _forget(arguments: argparse.Namespace) -> int:
+    from replyd.operate import forget
+
+    return forget.run(arguments, _reach)
+
+
 @asynccontextmanager
-async def _desk(arguments: argparse.Namespace) -> AsyncIterator[Desk]:
+async def _desk(arguments: argparse.Namespace) -> AsyncIterator["Desk"]:
+    from replyd.bootstrap.operators import desk as opened
+
     settings = _settings(arguments, require_serving=False)
     _require(settings, "conversations.table")
-    async with bootstrap.desk(settings) as desk:
+    async with opened(settings) as desk:
         yield desk
 
 
 @asynccontextmanager
-async def _counter(arguments: argparse.Namespace) -> AsyncIterator[Counter]:
+async def _counter(arguments: argparse.Namespace) -> AsyncIterator["Counter"]:
+    from replyd.bootstrap import operators
+    from replyd.operate.people import Counter
+    from replyd.telemetry import Fanout, logs
+    from replyd.telemetry.logs import LogSink
+
     settings = _settings(arguments, require_serving=False)
     # Twilio has to know where its reports on a reply go.
     _require(
@@ -254,30 +304,44 @@ async def _counter(arguments: argparse.Namespace) -> AsyncIterator[Counter]:
     )
     logs.configure(settings.logging.level, settings.logging.format)
     telemetry = Fanout([LogSink()])
-    async with bootstrap.desk(settings) as desk, bootstrap.people(settings, telemetry) as people:
+    async with operators.desk(settings) as desk, operators.people(settings, telemetry) as people:
         yield Counter(people, desk)
 
 
 @asynccontextmanager
-async def _reach(arguments: argparse.Namespace) -> AsyncIterator[Reach]:
+async def _reach(arguments: argparse.Namespace) -> AsyncIterator["Reach"]:
+    from replyd.bootstrap.operators import reach as opened
+
     settings = _settings(arguments, require_serving=False)
     sids = (*settings.twilio.accounts, *settings.twilio.account_sids)
     _require(settings, "conversations.table", *(() if sids else ("twilio.accounts",)))
-    async with bootstrap.reach(settings) as reach:
+    async with opened(settings) as reach:
         yield reach
 
 
 @asynccontextmanager
-async def _morgue(arguments: argparse.Namespace) -> AsyncIterator[Morgue]:
+async def _morgue(arguments: argparse.Namespace) -> AsyncIterator["Morgue"]:
+    from replyd.adapters.system import SystemClock
+    from replyd.bootstrap.connections import dead_letters
+    from replyd.bootstrap.policies import body_codec
+    from replyd.operate.dlq import Morgue
+
     settings = _settings(arguments, require_serving=False)
     _require(settings, "queues.replies_url", "queues.handoff_url")
-    urls = {REPLIES: settings.queues.replies_url, HANDOFF: settings.queues.handoff_url}
-    async with bootstrap.dead_letters(settings) as queues:
-        yield Morgue(queues, urls, bootstrap.body_codec(settings), SystemClock().now)
+    urls = {
+        REPLIES: settings.queues.replies_url,
+        HANDOFF: settings.queues.handoff_url,
+    }
+    async with dead_letters(settings) as queues:
+        yield Morgue(queues, urls, body_codec(settings), SystemClock().now)
 
 
 @asynccontextmanager
-async def _twilio_side(arguments: argparse.Namespace) -> AsyncIterator[twilio.TwilioSide]:
+async def _twilio_side(arguments: argparse.Namespace) -> AsyncIterator["TwilioSide"]:
+    from replyd.bootstrap.connections import twilio_accounts
+    from replyd.operate.twilio import TwilioSide
+    from replyd.runtime.webhook_server import INBOUND_PATH
+
     settings = _settings(arguments, require_serving=False)
     sids = (*settings.twilio.accounts, *settings.twilio.account_sids)
     _require(settings, "server.public_url", *(() if sids else ("twilio.accounts",)))
@@ -286,21 +350,27 @@ async def _twilio_side(arguments: argparse.Namespace) -> AsyncIterator[twilio.Tw
         _numbers(settings, accounts) as numbers,
     ):
         target = settings.server.public_url.rstrip("/") + INBOUND_PATH
-        yield twilio.TwilioSide(numbers, sids, target)
+        yield TwilioSide(numbers, sids, target)
 
 
-def _numbers(settings: Settings, accounts: Accounts) -> AbstractAsyncContextManager[TwilioNumbers]:
+def _numbers(
+    settings: "Settings", accounts: "Accounts"
+) -> "AbstractAsyncContextManager[TwilioNumbers]":
+    from replyd.adapters.twilio.numbers import open_numbers
+
     s = settings.twilio
     return open_numbers(accounts, base_url=s.base_url, timeout_seconds=s.timeout_seconds)
 
 
-def _require(settings: Settings, *names: str) -> None:
+def _require(settings: "Settings", *names: str) -> None:
     missing = [n for n in names if not attrgetter(n)(settings)]
     if missing:
         raise ConfigError([f"{n} is missing: set it as for `replyd serve`" for n in missing])
 
 
 def _print(table: object) -> None:
+    from rich.console import Console
+
     # A pipe has no width: never cut what a script reads.
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)

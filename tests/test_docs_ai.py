@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from replyd.adapters.tools import Endpoint, HttpTool, Tools
+from replyd.adapters.tools.box import Tools
+from replyd.adapters.tools.http import Endpoint, HttpTool
 from replyd.bootstrap.policies import tool_specs
 from replyd.domain import turn
 from replyd.ports import ToolContext

@@ -12,7 +12,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from replyd import cli
-from replyd.bootstrap import look_up
+from replyd.bootstrap.secrets import look_up
 from replyd.errors import ConfigError, DependencyDown, DependencyError, Permanent
 from replyd.settings import Settings, load
 from replyd.settings.references import MAX_BYTES, Found

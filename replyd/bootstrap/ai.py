@@ -1,24 +1,28 @@
 """Models, voice notes and moderation, by the settings."""
 
-import hashlib
-import hmac
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
-from openai import AsyncOpenAI
-
-from replyd.adapters import openai
-from replyd.bootstrap.policies import tool_specs
+from replyd.bootstrap.later import (
+    CheckedModel,
+    Later,
+    LaterModel,
+    LaterModerator,
+    LaterTranscriber,
+)
 from replyd.domain.breaker import BreakerPolicy
 from replyd.domain.events import ModelSwitched
-from replyd.domain.output import SCHEMA
 from replyd.flows.models import Backend, Models
 from replyd.flows.pacing import KeyPace
-from replyd.ports import Clock, Moderator, ReplyModel, Telemetry, ThreadEraser, Transcriber
+from replyd.ports import Clock, Moderator, ReplyModel, Telemetry, Transcriber
 from replyd.settings import Settings
 from replyd.settings.ai import Profile
+
+if TYPE_CHECKING:
+    from replyd.bootstrap.openai import Vendor
 
 # The default profile has no name in the settings.
 DEFAULT = ""
@@ -26,45 +30,20 @@ DEFAULT = ""
 # place of an assistant whose API is gone.
 _ROUTED_DEFAULT = "default\0"
 _INSTEAD = "{}\0responses"
-_AUDIO_TIMEOUT_SECONDS = 60.0
-_MODERATION_TIMEOUT_SECONDS = 10.0
-_ERASING_TIMEOUT_SECONDS = 20.0
-
-
-class CheckedModel(ReplyModel, Protocol):
-    async def check(self) -> None:
-        """Raises DependencyDown with what to change."""
-        ...
+# What failures of the vendor's adapters are counted as.
+_DEPENDENCY = "openai"
 
 
 @dataclass(frozen=True, slots=True)
 class AiParts:
-    """`models`: by profile, for `check`; `router`: what turns ask."""
+    """`models`: by profile, for `check`; `router`: what turns ask. `load`: everybody waits for it
+    who asks one of them, so that it is better done before somebody does."""
 
     models: Mapping[str, CheckedModel]
     router: ReplyModel
     transcriber: Transcriber | None
     moderator: Moderator | None
-
-
-@asynccontextmanager
-async def thread_erasers(
-    settings: Settings,
-) -> AsyncIterator[Sequence[tuple[frozenset[str], ThreadEraser]]]:
-    """One for each key and server that may keep threads, with the names of its profiles."""
-    sharing: dict[tuple[str, str], list[str]] = {}
-    for name in (DEFAULT, *settings.ai.names()):
-        profile = settings.ai.profile(name)
-        if profile.backend == "chat":
-            continue
-        which = profile.api_key.get_secret_value(), profile.base_url
-        sharing.setdefault(which, []).append(name)
-    async with AsyncExitStack() as stack:
-        clients = _Clients(stack)
-        yield [
-            (frozenset(names), openai.OpenAIThreads(clients.of(*which, _ERASING_TIMEOUT_SECONDS)))
-            for which, names in sharing.items()
-        ]
+    load: Callable[[], Awaitable[object]]
 
 
 @asynccontextmanager
@@ -76,20 +55,39 @@ async def ai_parts(
     def switched(profile: str, open: bool, reason: str) -> None:  # noqa: A002 - as `OnChange` says
         telemetry.emit(ModelSwitched(profile.partition("\0")[0], open, reason))
 
-    async with AsyncExitStack() as stack:
-        clients = _Clients(stack)
-        profiles = {name: settings.ai.profile(name) for name in (DEFAULT, *settings.ai.names())}
-        models: dict[str, CheckedModel] = {}
-        backends: dict[str, Backend] = {}
-        for name, profile in profiles.items():
-            models[name] = _model(settings, profile, clients)
-            routed, gone = name or _ROUTED_DEFAULT, ""
-            if profile.backend == "assistants" and settings.ai.assistants.on_gone == "responses":
-                gone = _INSTEAD.format(routed)
-                responses = profile.model_copy(update={"backend": "responses"})
-                instead = _model(settings, responses, clients)
-                backends[gone] = Backend(instead, _key(profile), profile.fallback)
-            backends[routed] = Backend(models[name], _key(profile), profile.fallback, gone)
+    profiles = {name: settings.ai.profile(name) for name in (DEFAULT, *settings.ai.names())}
+    asked: dict[str, Profile] = {}
+    vendor = Later(partial(_loaded, settings, asked))
+
+    def model(name: str, profile: Profile) -> LaterModel:
+        asked[name] = profile
+
+        async def get() -> CheckedModel:
+            return (await vendor.get()).models[name]
+
+        return LaterModel(get)
+
+    async def transcriber() -> Transcriber:
+        found = (await vendor.get()).transcriber
+        assert found is not None
+        return found
+
+    async def moderator() -> Moderator:
+        found = (await vendor.get()).moderator
+        assert found is not None
+        return found
+
+    models: dict[str, CheckedModel] = {}
+    backends: dict[str, Backend] = {}
+    for name, profile in profiles.items():
+        routed, gone = name or _ROUTED_DEFAULT, ""
+        models[name] = model(routed, profile)
+        if profile.backend == "assistants" and settings.ai.assistants.on_gone == "responses":
+            gone = _INSTEAD.format(routed)
+            instead = model(gone, profile.model_copy(update={"backend": "responses"}))
+            backends[gone] = Backend(instead, _key(profile), profile.fallback)
+        backends[routed] = Backend(models[name], _key(profile), profile.fallback, gone)
+    try:
         yield AiParts(
             models=models,
             router=Models(
@@ -103,92 +101,21 @@ async def ai_parts(
                 clock=clock,
                 on_change=switched,
             ),
-            transcriber=_transcriber(settings, clients),
-            moderator=_moderator(settings, clients),
+            transcriber=LaterTranscriber(transcriber) if settings.voice.enabled else None,
+            moderator=LaterModerator(moderator) if settings.moderation.enabled else None,
+            load=vendor.get,
         )
+    finally:
+        if (made := await vendor.made()) is not None:
+            await made.close()
 
 
-class _Clients:
-    """One for each key and server: building one costs milliseconds of CPU."""
+def _loaded(settings: Settings, profiles: Mapping[str, Profile]) -> "Vendor":
+    # Only here: nobody is asked before the first customers have finished writing, and those
+    # who accept messages, or ask nobody at all, need not wait for it.
+    from replyd.bootstrap.openai import opened  # noqa: PLC0415 - as said above
 
-    def __init__(self, stack: AsyncExitStack) -> None:
-        self.stack = stack
-        self._built: dict[tuple[str, str, float], AsyncOpenAI] = {}
-
-    def of(self, api_key: str, base_url: str, timeout_seconds: float) -> AsyncOpenAI:
-        which = (api_key, base_url, timeout_seconds)
-        if which not in self._built:
-            # Servers of one's own often take no key; the SDK wants one.
-            client = openai.create_client(
-                api_key or "none", base_url=base_url, timeout_seconds=timeout_seconds
-            )
-            self.stack.push_async_callback(client.close)
-            self._built[which] = client
-        return self._built[which]
-
-
-def _model(settings: Settings, profile: Profile, clients: _Clients) -> CheckedModel:
-    client = clients.of(
-        profile.api_key.get_secret_value(), profile.base_url, profile.timeout_seconds
-    )
-    specs = tool_specs(settings)
-    tools = [specs[name] for name in profile.tools]
-    text_format = {"name": "reply", "schema": SCHEMA} if profile.output == "json" else None
-    match profile.backend:
-        case "responses":
-            return openai.OpenAIResponses(
-                client,
-                model=profile.model,
-                instructions=profile.instructions,
-                tools=tools,
-                store=profile.store,
-                reasoning_effort=profile.reasoning_effort,
-                text_format=text_format,
-                identify=_identifier(settings, profile),
-                timeout_seconds=profile.timeout_seconds,
-                max_output_tokens=profile.max_output_tokens,
-            )
-        case "chat":
-            own_server = bool(profile.base_url)
-            return openai.OpenAIChat(
-                client,
-                model=profile.model,
-                instructions=profile.instructions,
-                tools=tools,
-                reasoning_effort=profile.reasoning_effort,
-                text_format=text_format,
-                # Other servers may refuse a parameter that they do not know.
-                identify=(lambda _: "") if own_server else _identifier(settings, profile),
-                timeout_seconds=profile.timeout_seconds,
-                max_output_tokens=profile.max_output_tokens,
-            )
-        case "assistants":
-            # Model and instructions are the assistant's own, unless the profile gives others.
-            given = profile.model_fields_set
-            assistants = openai.OpenAIAssistants(
-                client,
-                assistant_id=profile.assistant_id,
-                model=profile.model if "model" in given else "",
-                instructions=profile.instructions if "instructions" in given else "",
-                tools=tools,
-                timeout_seconds=profile.timeout_seconds,
-                max_output_tokens=profile.max_output_tokens,
-            )
-            # Waits for runs that are being withdrawn.
-            clients.stack.push_async_callback(assistants.close)
-            return assistants
-
-
-def _identifier(settings: Settings, profile: Profile) -> Callable[[str], str]:
-    """A keyed hash: numbers are few enough to try them all against one without a key."""
-    secret = settings.ai.identifier_key.get_secret_value() or profile.api_key.get_secret_value()
-
-    def identify(value: str) -> str:
-        if not secret or not value:
-            return ""
-        return hmac.new(secret.encode(), value.encode(), hashlib.sha256).hexdigest()
-
-    return identify
+    return opened(settings, profiles)
 
 
 def _key(profile: Profile) -> str:
@@ -201,35 +128,9 @@ def _pace(clock: Clock, sharing: list[Profile]) -> KeyPace:
     requests = [p.requests_per_minute for p in sharing if p.requests_per_minute is not None]
     tokens = [p.tokens_per_minute for p in sharing if p.tokens_per_minute is not None]
     return KeyPace(
-        openai.NAME,
+        _DEPENDENCY,
         clock,
         concurrency=min(p.max_concurrent for p in sharing),
         requests_per_minute=min(requests, default=None),
         tokens_per_minute=min(tokens, default=None),
-    )
-
-
-def _transcriber(settings: Settings, clients: _Clients) -> Transcriber | None:
-    voice, ai = settings.voice, settings.ai
-    if not voice.enabled:
-        return None
-    # A key goes to no server but its own.
-    shared = "" if voice.base_url not in ("", ai.base_url) else ai.api_key.get_secret_value()
-    api_key, base_url = voice.api_key.get_secret_value() or shared, voice.base_url or ai.base_url
-    return openai.OpenAITranscriber(
-        clients.of(api_key, base_url, _AUDIO_TIMEOUT_SECONDS),
-        model=voice.model,
-        language=voice.language,
-        timeout_seconds=_AUDIO_TIMEOUT_SECONDS,
-    )
-
-
-def _moderator(settings: Settings, clients: _Clients) -> Moderator | None:
-    rules, ai = settings.moderation, settings.ai
-    if rules.input == rules.output == "off":
-        return None
-    return openai.OpenAIModerator(
-        clients.of(ai.api_key.get_secret_value(), ai.base_url, _MODERATION_TIMEOUT_SECONDS),
-        model=rules.model,
-        timeout_seconds=_MODERATION_TIMEOUT_SECONDS,
     )

@@ -10,7 +10,7 @@ from replyd.adapters.sqs import SqsHandoffs, SqsWakeups
 from replyd.adapters.system import SystemClock, SystemIds
 from replyd.adapters.table_scan import TableScan
 from replyd.adapters.twilio.erasure import open_eraser
-from replyd.bootstrap.ai import ai_parts, thread_erasers
+from replyd.bootstrap.ai import ai_parts
 from replyd.bootstrap.connections import (
     aws_client,
     table_layout,
@@ -66,6 +66,9 @@ async def people(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Peop
 @asynccontextmanager
 async def reach(settings: Settings) -> AsyncIterator[Reach]:
     """For the command that erases a customer."""
+    # Only here: what it needs takes long to import, and nobody else does.
+    from replyd.bootstrap.openai import thread_erasers  # noqa: PLC0415 - as said above
+
     async with AsyncExitStack() as stack:
         dynamodb = await aws_client(stack, settings, "dynamodb")
         accounts = await stack.enter_async_context(twilio_accounts(settings))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from replyd.adapters.tools import Tools
+from replyd.adapters.tools.box import Tools
 from replyd.ports import (
     Channel,
     Clock,

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from replyd.adapters.dynamodb import DynamoStore
 from replyd.adapters.queue_depths import SqsDepths
 from replyd.adapters.sqs import SqsHandoffs, SqsWakeups
 from replyd.adapters.system import SystemClock, SystemIds
-from replyd.bootstrap.ai import ai_parts
+from replyd.bootstrap.ai import AiParts, ai_parts
 from replyd.bootstrap.connections import (
     aws_client,
     table_layout,
@@ -50,8 +50,10 @@ async def supervisor(
     *,
     sinks: Sequence[Telemetry] = (),
     manager: ServiceManager = ServiceManager(),  # noqa: B008 - frozen
+    loaded: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Supervisor]:
-    """The whole process, ready to run. `sinks` get every event, beside log and metrics. Raises
+    """The whole process, ready to run. `sinks` get every event, beside log and metrics. `loaded` is
+    called when everything is that a running process needs, which is later than ready. Raises
     ConfigError for a socket of `manager` that the role has no use for."""
     role = settings.server.role
     if role == "worker" and manager.webhook_sockets:
@@ -157,9 +159,17 @@ async def supervisor(
             takes_webhooks=role != "worker",
             catch_up=wired.catch_up,
             depths=_depths(settings, sqs, telemetry, wired.progress),
+            load=partial(_load, models if role != "webhook" else None, loaded),
             drain_seconds=settings.server.drain_seconds,
             watchdog_seconds=settings.watchdog_seconds,
         )
+
+
+async def _load(models: AiParts | None, loaded: Callable[[], None]) -> None:
+    """`models`: None where nobody asks one."""
+    if models is not None:
+        await models.load()
+    loaded()
 
 
 def _depths(

@@ -10,11 +10,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from replyd import bootstrap, provision
+from replyd import provision
 from replyd.adapters import aws
 from replyd.adapters.dynamodb import DynamoStore
 from replyd.adapters.provisioning import open_provisioning
 from replyd.adapters.sqs import SqsWakeups
+from replyd.bootstrap.connections import store as open_store
+from replyd.bootstrap.process import supervisor as open_supervisor
 from replyd.demo import bakery, shop
 from replyd.demo.local_aws import REGION, LocalAws
 from replyd.demo.openai_double import OpenAIDouble
@@ -111,7 +113,7 @@ async def playground(
                 "ai": given["ai"] | await _server(stack, given["ai"]),
             }
         )
-        store = await stack.enter_async_context(bootstrap.store(settings))
+        store = await stack.enter_async_context(open_store(settings))
         opened_at = round(time.time() * 1000) - _OPENED_MS
         for person in PEOPLE:
             await store.create(person.key, _record(person, opened_at) | _profile(person, settings))
@@ -119,7 +121,7 @@ async def playground(
         handoffs = SqsWakeups(
             sqs, sqs, settings.queues.handoff_url, wait_seconds=1, visibility_seconds=30
         )
-        supervisor = await stack.enter_async_context(bootstrap.supervisor(settings, sinks=sinks))
+        supervisor = await stack.enter_async_context(open_supervisor(settings, sinks=sinks))
         asks_double = settings.ai.api_key.get_secret_value() == _DOUBLES_KEY
         model = "OpenAI double" if asks_double else settings.ai.model
         operators = await stack.enter_async_context(

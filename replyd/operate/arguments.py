@@ -12,6 +12,14 @@ from replyd.domain import address
 Commands = Any
 Run = Callable[[argparse.Namespace], int]
 
+# The queues whose dead letters are looked after.
+REPLIES, HANDOFF = "replies", "handoff"
+# What is said before a customer is erased.
+SHARED_RECORDS = (
+    "The records are shared with whoever starts conversations: they go as a whole, with that "
+    "one's attributes."
+)
+
 _SID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -96,6 +104,67 @@ def add_check(commands: Commands, run: Run) -> None:
     check.set_defaults(run=run)
 
 
+def add_twilio(commands: Commands, run: Run) -> None:
+    group = commands.add_parser("twilio", help="look after Twilio's side").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    configure = group.add_parser(
+        "configure",
+        help="point the numbers' webhooks at replyd",
+        description="Shows which numbers' webhooks would change, old and new, and changes them "
+        "with --yes: those that lead to the host of server.public_url in another way than they "
+        "should, and those that lead nowhere. The fallback URL and all else stay. Exit code 2 "
+        "when there is something to change and no --yes, 1 when there is no such number.",
+    )
+    configure.add_argument(
+        "--number",
+        type=number,
+        metavar="TEL",
+        help="this one alone, wherever it leads now, such as +447700900100: its WhatsApp sender, "
+        "or its SMS where it has none",
+    )
+    configure.add_argument("--yes", action="store_true", help="really")
+    add_settings(configure)
+    configure.set_defaults(run=run)
+
+
+def add_forget(commands: Commands, run: Run) -> None:
+    forget = commands.add_parser(
+        "forget",
+        help="erase a customer",
+        description="Shows what there is of a customer in the table, at Twilio and at OpenAI, and "
+        "erases it with --yes; then prints a receipt. A run that was cut off can be repeated. "
+        f"{SHARED_RECORDS} Exit code 2 when there is something and no --yes, 1 when there is "
+        "nothing, 69 when something is left: run it again.",
+    )
+    forget.add_argument(
+        "tel", type=customer, metavar="TEL", help="such as +447700900001, or an id as US.ABC123"
+    )
+    forget.add_argument("--yes", action="store_true", help="really, and for good")
+    forget.add_argument(
+        "--even-unanswered",
+        action="store_true",
+        help="also while messages wait for their answer: they get none, and people do not learn "
+        "of them",
+    )
+    forget.add_argument(
+        "--forget-opt-out",
+        action="store_true",
+        help="erase also that the customer has said STOP: whoever starts a conversation with them "
+        "then does not know",
+    )
+    forget.add_argument(
+        "--wait",
+        type=count,
+        default=60,
+        metavar="SECONDS",
+        help="for turns under way to end (default 60)",
+    )
+    forget.add_argument("--json", action="store_true", help="for scripts")
+    add_settings(forget)
+    forget.set_defaults(run=run)
+
+
 def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
@@ -157,3 +226,9 @@ def name(value: str) -> str:
     if not (0 < len(value) <= 100 and value.isprintable()):
         raise argparse.ArgumentTypeError("a name has 1 to 100 characters")
     return value
+
+
+def number(value: str) -> str:
+    if not address.is_address(value):
+        raise argparse.ArgumentTypeError(f"{value!r} is no number such as +447700900100")
+    return address.bare(value)

@@ -5,19 +5,21 @@ import asyncio
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from replyd.flows.desk import Desk
 from replyd.operate import consent, people
-from replyd.operate.arguments import add_bodies, count, customer, sid
-from replyd.operate.dlq import HANDOFF, REPLIES, Morgue
+from replyd.operate.arguments import HANDOFF, REPLIES, add_bodies, count, customer, sid
+
+if TYPE_CHECKING:
+    from replyd.flows.desk import Desk
+    from replyd.operate.dlq import Morgue
 
 OK = 0
 NOTHING_FOUND = 1
 USAGE = 2
 
-OpenDesk = Callable[[argparse.Namespace], AbstractAsyncContextManager[Desk]]
-OpenMorgue = Callable[[argparse.Namespace], AbstractAsyncContextManager[Morgue]]
+OpenDesk = Callable[[argparse.Namespace], "AbstractAsyncContextManager[Desk]"]
+OpenMorgue = Callable[[argparse.Namespace], "AbstractAsyncContextManager[Morgue]"]
 
 # `argparse` has no public name for what `add_subparsers` returns.
 _Commands = Any

@@ -2,22 +2,16 @@
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 
 from replyd.domain import record
 from replyd.flows import show
 from replyd.flows.desk import Desk
-from replyd.operate import render
 from replyd.operate.arguments import customer
 from replyd.operate.people import NOTHING_FOUND, OK, OpenDesk
 
 _KEPT = ("at", "sid", "change", "by")
-_BY = {"word": "the customer's word", "twilio": "Twilio's own handling"}
 
 
 def add_to(parent: Any, add: Any, *, open_desk: OpenDesk) -> None:
@@ -60,32 +54,15 @@ def _ledger(raw: object) -> list[dict[str, Any]]:
 
 
 async def _consent(arguments: argparse.Namespace, open_desk: OpenDesk) -> int:
+    from replyd.operate import render
+
     async with open_desk(arguments) as desk:
         found = await consent(desk, arguments.tel)
     if arguments.json:
         render.show_json({"customer": arguments.tel, "records": found})
     elif found:
-        render.show_table(_shown(found))
+        render.show_table(render.consent(found))
     if found:
         return OK
     print(f"no record of {arguments.tel} in the table", file=sys.stderr)
     return NOTHING_FOUND
-
-
-def _shown(found: Sequence[Mapping[str, Any]]) -> RenderableType:
-    return Group(*(_record(one) for one in found))
-
-
-def _record(found: Mapping[str, Any]) -> RenderableType:
-    business = found["company_tel"] or "any business number"
-    since = found["opted_out_since"]
-    state = "the AI may write" if since is None else f"opted out since {since}"
-    title = render.text(f"{found['conversation_id']} with {business}: {state}", "bold")
-    if not found["ledger"]:
-        return Group(title, render.text("  no STOP or START in this record", "dim"))
-    table = Table("at", "change", "by", "SID", box=None, pad_edge=False, header_style="dim")
-    for entry in found["ledger"]:
-        by = _BY.get(str(entry["by"]), entry["by"])
-        cells = (entry["at"], str(entry["change"] or "").upper(), by, entry["sid"])
-        table.add_row(*(render.text(cell) for cell in cells))
-    return Group(title, Padding(table, (0, 0, 0, 2), expand=False))

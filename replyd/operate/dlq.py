@@ -11,11 +11,11 @@ from replyd.domain.address import masked
 from replyd.domain.wakeup import BodyCodec, Foreign
 from replyd.errors import PoisonMessage
 from replyd.flows.desk import iso_or_none
+from replyd.operate.arguments import HANDOFF
 from replyd.ports import DeadLetterQueues, DeadMessage, DeadQueue
 
 # How many messages a listing looks at.
 LOOKED_AT = 100
-REPLIES, HANDOFF = "replies", "handoff"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from replyd.flows.forget import Choice, Forget, Reach, Receipt
 from replyd.operate import progress, render
-from replyd.operate.arguments import count, customer
+from replyd.operate.arguments import SHARED_RECORDS
 
 OK = 0
 NOTHING_FOUND = 1
@@ -47,53 +47,10 @@ NOT_REACHED = (
     ("customer", "what is on their own phone", "theirs"),
 )
 
-_SHARED = (
-    "The records are shared with whoever starts conversations: they go as a whole, with that "
-    "one's attributes."
-)
 
-
-def add_to(
-    commands: Any,
-    *,
-    add_settings: Callable[[argparse.ArgumentParser], None],
-    open_reach: OpenReach,
-) -> None:
-    """Add `forget`, whose `run` returns an exit code."""
-    parser = commands.add_parser(
-        "forget",
-        help="erase a customer",
-        description="Shows what there is of a customer in the table, at Twilio and at OpenAI, and "
-        "erases it with --yes; then prints a receipt. A run that was cut off can be repeated. "
-        f"{_SHARED} Exit code 2 when there is something and no --yes, 1 when there is nothing, 69 "
-        "when something is left: run it again.",
-    )
-    parser.add_argument(
-        "tel", type=customer, metavar="TEL", help="such as +447700900001, or an id as US.ABC123"
-    )
-    parser.add_argument("--yes", action="store_true", help="really, and for good")
-    parser.add_argument(
-        "--even-unanswered",
-        action="store_true",
-        help="also while messages wait for their answer: they get none, and people do not learn "
-        "of them",
-    )
-    parser.add_argument(
-        "--forget-opt-out",
-        action="store_true",
-        help="erase also that the customer has said STOP: whoever starts a conversation with them "
-        "then does not know",
-    )
-    parser.add_argument(
-        "--wait",
-        type=count,
-        default=60,
-        metavar="SECONDS",
-        help="for turns under way to end (default 60)",
-    )
-    parser.add_argument("--json", action="store_true", help="for scripts")
-    add_settings(parser)
-    parser.set_defaults(run=lambda arguments: asyncio.run(_forget(arguments, open_reach)))
+def run(arguments: argparse.Namespace, open_reach: OpenReach) -> int:
+    """The command, to its exit code."""
+    return asyncio.run(_forget(arguments, open_reach))
 
 
 async def _forget(arguments: argparse.Namespace, open_reach: OpenReach) -> int:
@@ -136,7 +93,7 @@ def _told(receipt: Receipt, arguments: argparse.Namespace) -> int:
             f"{some} for an answer: --yes erases nothing before that, but with --even-unanswered",
             file=sys.stderr,
         )
-    print(f"nothing is erased without --yes. {_SHARED}", file=sys.stderr)
+    print(f"nothing is erased without --yes. {SHARED_RECORDS}", file=sys.stderr)
     if receipt.left:
         return UNAVAILABLE
     return USAGE

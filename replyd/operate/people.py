@@ -14,7 +14,6 @@ from replyd.flows.desk import Desk
 from replyd.flows.person import People
 from replyd.flows.person_answer import Answered, Declined, Request
 from replyd.flows.waiting import BadCursorError, listing
-from replyd.operate import render
 from replyd.operate.arguments import count, customer, name, sid
 
 OK = 0
@@ -100,6 +99,8 @@ def add_to(parent: Any, add: Any, *, open_desk: OpenDesk, open_counter: OpenCoun
 
 
 async def _list(arguments: argparse.Namespace, open_desk: OpenDesk) -> int:
+    from replyd.operate import render
+
     async with open_desk(arguments) as desk:
         try:
             page = await listing(
@@ -138,6 +139,8 @@ async def _release(arguments: argparse.Namespace, open_counter: OpenCounter) -> 
 
 
 def _flagged(arguments: argparse.Namespace, done: bool, *, up: bool) -> int:
+    from replyd.operate import render
+
     if not done:
         print("the record is gone", file=sys.stderr)
         return NOTHING_FOUND
@@ -149,6 +152,8 @@ def _flagged(arguments: argparse.Namespace, done: bool, *, up: bool) -> int:
 
 
 async def _reply(arguments: argparse.Namespace, open_counter: OpenCounter) -> int:
+    from replyd.operate import render
+
     key_of_request = arguments.key or uuid.uuid4().hex
     request = Request(arguments.text, arguments.author, key_of_request, arguments.account)
     if not request.parts:

@@ -13,6 +13,7 @@ from rich.text import Text
 from replyd.adapters.twilio.failures import delivery_failure
 from replyd.domain.explain import span
 
+_SAID_BY = {"word": "the customer's word", "twilio": "Twilio's own handling"}
 _STYLES = {"held": "yellow", "due": "yellow", "window_open": "cyan", "idle": "green"}
 
 
@@ -185,6 +186,25 @@ def dead_messages(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         shown = [text(cell) for cell in (row["queue"], *cells, row["customer"])]
         table.add_row(*shown, what)
     return table
+
+
+def consent(found: Sequence[Mapping[str, Any]]) -> RenderableType:
+    return Group(*(_ledger(one) for one in found))
+
+
+def _ledger(found: Mapping[str, Any]) -> RenderableType:
+    business = found["company_tel"] or "any business number"
+    since = found["opted_out_since"]
+    state = "the AI may write" if since is None else f"opted out since {since}"
+    title = text(f"{found['conversation_id']} with {business}: {state}", "bold")
+    if not found["ledger"]:
+        return Group(title, text("  no STOP or START in this record", "dim"))
+    table = Table("at", "change", "by", "SID", box=None, pad_edge=False, header_style="dim")
+    for entry in found["ledger"]:
+        by = _SAID_BY.get(str(entry["by"]), entry["by"])
+        cells = (entry["at"], str(entry["change"] or "").upper(), by, entry["sid"])
+        table.add_row(*(text(cell) for cell in cells))
+    return Group(title, Padding(table, (0, 0, 0, 2), expand=False))
 
 
 def _table(*columns: str) -> Table:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from replyd.adapters.twilio import webhook_url
 from replyd.adapters.twilio.numbers import MAX_NUMBERS, Found, Number
@@ -50,36 +50,6 @@ class Change:
 OpenSide = Callable[[argparse.Namespace], AbstractAsyncContextManager[TwilioSide]]
 
 
-def add_to(
-    commands: Any,
-    *,
-    add_settings: Callable[[argparse.ArgumentParser], None],
-    open_side: OpenSide,
-) -> None:
-    """Add `twilio configure`, whose `run` returns an exit code."""
-    group = commands.add_parser("twilio", help="look after Twilio's side").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
-    configure = group.add_parser(
-        "configure",
-        help="point the numbers' webhooks at replyd",
-        description="Shows which numbers' webhooks would change, old and new, and changes them "
-        "with --yes: those that lead to the host of server.public_url in another way than they "
-        "should, and those that lead nowhere. The fallback URL and all else stay. Exit code 2 "
-        "when there is something to change and no --yes, 1 when there is no such number.",
-    )
-    configure.add_argument(
-        "--number",
-        type=_number,
-        metavar="TEL",
-        help="this one alone, wherever it leads now, such as +447700900100: its WhatsApp sender, "
-        "or its SMS where it has none",
-    )
-    configure.add_argument("--yes", action="store_true", help="really")
-    add_settings(configure)
-    configure.set_defaults(run=lambda arguments: asyncio.run(_configure(arguments, open_side)))
-
-
 def changes(numbers: Iterable[Number], target: str) -> Iterator[Change]:
     """What is to change of these, wherever they lead now."""
     for number in numbers:
@@ -102,6 +72,11 @@ def named(numbers: Sequence[Number], number: str) -> list[Number]:
     """The WhatsApp senders of a bare number, or its SMS where it has none."""
     found = [n for n in numbers if address.bare(n.address) == number]
     return [n for n in found if n.is_whatsapp] or found
+
+
+def run(arguments: argparse.Namespace, open_side: OpenSide) -> int:
+    """The command, to its exit code."""
+    return asyncio.run(_configure(arguments, open_side))
 
 
 async def _configure(arguments: argparse.Namespace, open_side: OpenSide) -> int:
@@ -165,9 +140,3 @@ def _who(number: Number) -> str:
 
 def _count(count: int) -> str:
     return "1 number" if count == 1 else f"{count} numbers"
-
-
-def _number(value: str) -> str:
-    if not address.is_address(value):
-        raise argparse.ArgumentTypeError(f"{value!r} is no number such as +447700900100")
-    return address.bare(value)

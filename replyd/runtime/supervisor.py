@@ -3,9 +3,10 @@
 import asyncio
 import faulthandler
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from itertools import chain
+from typing import Any
 
 import structlog
 
@@ -30,7 +31,8 @@ class Supervisor:
     """Runs the services until told to stop, then drains. A service that ends by a bug stops the
     others, and the bug is raised.
 
-    `takes_webhooks`: whether `webhooks` is started. Without `consumers` it runs no turns."""
+    `takes_webhooks`: whether `webhooks` is started. Without `consumers` it runs no turns. `load`:
+    what is better done now than when somebody waits for it, but being ready need not wait for."""
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Supervisor:
         takes_webhooks: bool = True,
         catch_up: CatchUpService | None = None,
         depths: QueueDepths | None = None,
+        load: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self.webhooks = webhooks
         self.ops = ops
@@ -56,6 +59,7 @@ class Supervisor:
         self._progress = progress
         self._manager = manager
         self._takes_webhooks = takes_webhooks
+        self._load = load
         self._rounds = {"catch-up": catch_up, "queue depths": depths}
         self._services: list[asyncio.Task[None]] = []
         self._drain_seconds = drain_seconds
@@ -96,6 +100,8 @@ class Supervisor:
                 ]
                 self._services = [receipts, *polls, *rounds]
                 self._is_ready()
+                if self._load is not None:
+                    group.create_task(self._load())
                 feeding = group.create_task(self._feed())
                 await self._stop.wait()
                 # Before the buffer drains: what CATCH-UP has staged by then is looked after.

@@ -60,3 +60,8 @@ class Moderation(BaseModel):
     """The same, when the model's answer is flagged. It is not sent."""
     text: MessageText = ""
     """What is sent instead: at most 1600 characters, Twilio's limit."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is looked at."""
+        return not self.input == self.output == "off"

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from replyd.adapters.memory import LoopClock
-from replyd.bootstrap import Daemon, Parts, daemon
+from replyd.bootstrap.parts import Parts
+from replyd.bootstrap.wiring import Daemon, daemon
 from replyd.domain.events import Event
 from replyd.domain.messages import ConversationKey, InboundMessage, Params
 from replyd.errors import ReplydError

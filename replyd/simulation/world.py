@@ -11,7 +11,7 @@ from structlog.processors import format_exc_info
 from structlog.testing import capture_logs
 
 from replyd.adapters.memory import LoopClock
-from replyd.bootstrap import Parts
+from replyd.bootstrap.parts import Parts
 from replyd.domain import record as r
 from replyd.domain.messages import ConversationKey
 from replyd.domain.tools import HAND_OVER

@@ -6,7 +6,8 @@ import aiohttp
 import pytest
 from openai import AsyncOpenAI
 
-from replyd.adapters.openai import OpenAIThreads, create_client
+from replyd.adapters.openai.client import create_client
+from replyd.adapters.openai.erasure import OpenAIThreads
 from replyd.adapters.twilio import listing
 from replyd.adapters.twilio.accounts import Accounts
 from replyd.adapters.twilio.erasure import TwilioEraser

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
-from replyd.adapters.openai import OpenAIResponses, create_client
+from replyd.adapters.openai.client import create_client
+from replyd.adapters.openai.responses import OpenAIResponses
 from replyd.demo.openai_double import OpenAIDouble
 from replyd.domain.tools import ToolResult, ToolSpec
 from replyd.errors import Busy, DependencyDown, DependencyError, Permanent, Temporary

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from replyd.adapters.openai import create_client
 from replyd.adapters.openai.assistants import GONE, OpenAIAssistants
+from replyd.adapters.openai.client import create_client
 from replyd.demo.openai_double import OpenAIDouble
 from replyd.demo.openai_double.assistants_wire import text_of
 from replyd.demo.openai_double.threads import ACTIVE, Thread

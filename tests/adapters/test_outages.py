@@ -10,8 +10,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from replyd.adapters import aws, openai
+from replyd.adapters import aws
 from replyd.adapters.dynamodb import DynamoStore, TableLayout
+from replyd.adapters.openai.client import create_client
+from replyd.adapters.openai.responses import OpenAIResponses
 from replyd.adapters.secretsmanager import SecretsManager
 from replyd.adapters.sqs import SqsWakeups
 from replyd.adapters.twilio import TwilioChannel
@@ -67,11 +69,9 @@ async def calls(
             case "secretsmanager":
                 yield {"call": lambda: SecretsManager(made).get("x")}
             case "openai":
-                sdk = openai.create_client("key", base_url=f"{url}/v1", timeout_seconds=timeout)
+                sdk = create_client("key", base_url=f"{url}/v1", timeout_seconds=timeout)
                 stack.push_async_callback(sdk.close)
-                model = openai.OpenAIResponses(
-                    sdk, model="m", instructions="", timeout_seconds=timeout
-                )
+                model = OpenAIResponses(sdk, model="m", instructions="", timeout_seconds=timeout)
                 yield {"call": lambda: model.respond(REQUEST)}
             case "twilio":
                 session = await stack.enter_async_context(aiohttp.ClientSession())

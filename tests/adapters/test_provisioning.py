@@ -17,7 +17,7 @@ from replyd.adapters import aws
 from replyd.adapters.memory import MemoryStore
 from replyd.adapters.memory.operations import MemoryTable
 from replyd.adapters.provisioning import Provisioning, QueueFacts, TableFacts, open_provisioning
-from replyd.bootstrap import table_scan
+from replyd.bootstrap.connections import table_scan
 from replyd.bootstrap.tools import toolbox
 from replyd.demo.local_aws import LocalAws
 from replyd.errors import ConfigError, DependencyDown, Permanent

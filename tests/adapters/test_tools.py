@@ -16,10 +16,10 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import TestServer, unused_port
 
-from replyd.adapters.tools import Endpoint, HttpTool, PythonTool, Tool, Tools, check_schema
-from replyd.adapters.tools.box import CUT, MAX_RESULT
-from replyd.adapters.tools.python import MAX_THREADS
-from replyd.adapters.tools.schema import MAX_ARGUMENT_BYTES, MAX_DEPTH, read_arguments
+from replyd.adapters.tools.box import CUT, MAX_RESULT, Tool, Tools
+from replyd.adapters.tools.http import Endpoint, HttpTool
+from replyd.adapters.tools.python import MAX_THREADS, PythonTool
+from replyd.adapters.tools.schema import MAX_ARGUMENT_BYTES, MAX_DEPTH, check_schema, read_arguments
 from replyd.domain.tools import HAND_OVER, ToolSpec
 from replyd.errors import Ambiguous, Busy, ConfigError, DependencyError, Permanent, Temporary
 from replyd.ports import ToolContext
@@ -497,7 +497,8 @@ async def test_a_process_that_can_start_no_thread_is_busy(monkeypatch: pytest.Mo
 
 HANG = """
 import asyncio, threading
-from replyd.adapters.tools import PythonTool, Tools
+from replyd.adapters.tools.box import Tools
+from replyd.adapters.tools.python import PythonTool
 from replyd.domain.tools import ToolSpec
 from replyd.errors import Temporary
 from replyd.ports import ToolContext

@@ -9,7 +9,8 @@ import pytest
 from openai import AsyncOpenAI
 
 from replyd.adapters.memory.erasure import MemoryMessages, MemoryThreads
-from replyd.adapters.openai import OpenAIThreads, create_client
+from replyd.adapters.openai.client import create_client
+from replyd.adapters.openai.erasure import OpenAIThreads
 from replyd.adapters.twilio.accounts import Accounts
 from replyd.adapters.twilio.erasure import TwilioEraser
 from replyd.demo.openai_double import OpenAIDouble

@@ -11,12 +11,10 @@ import pytest
 from openai import AsyncOpenAI
 
 from replyd.adapters.memory import MemoryModel
-from replyd.adapters.openai import (
-    OpenAIAssistants,
-    OpenAIChat,
-    OpenAIResponses,
-    create_client,
-)
+from replyd.adapters.openai.assistants import OpenAIAssistants
+from replyd.adapters.openai.chat import OpenAIChat
+from replyd.adapters.openai.client import create_client
+from replyd.adapters.openai.responses import OpenAIResponses
 from replyd.demo.openai_double import OpenAIDouble
 from replyd.domain.tools import ToolCall, ToolResult, ToolSpec
 from replyd.errors import Ambiguous, Busy, DependencyDown, DependencyError, Permanent, Temporary

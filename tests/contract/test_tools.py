@@ -12,7 +12,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from replyd.adapters.memory.tools import MemoryToolbox
-from replyd.adapters.tools import Endpoint, HttpTool, PythonTool, Tools
+from replyd.adapters.tools.box import Tools
+from replyd.adapters.tools.http import Endpoint, HttpTool
+from replyd.adapters.tools.python import PythonTool
 from replyd.domain.tools import ToolSpec
 from replyd.errors import Ambiguous, Busy, DependencyError, Permanent, Temporary
 from replyd.ports import Toolbox, ToolContext

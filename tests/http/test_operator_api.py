@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from yarl import URL
 
-from replyd import bootstrap
 from replyd.adapters.dynamodb import TableLayout
 from replyd.adapters.memory.operations import MemoryTable
 from replyd.adapters.table_scan import TableScan
+from replyd.bootstrap.policies import policies
 from replyd.domain import record
 from replyd.domain.messages import ConversationKey
 from replyd.errors import Ambiguous, DependencyDown, Permanent, Temporary
@@ -82,7 +82,7 @@ def check(method: str, path: str, status: int, found: Any) -> None:
 
 
 def api(world: World, worker: Worker, table: WholeTable | None = None) -> OperatorApi:
-    window, policy = bootstrap.policies(world.settings)
+    window, policy = policies(world.settings)
     desk = Desk(
         store=world.store,
         table=table or MemoryTable(world.store),

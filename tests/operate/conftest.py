@@ -1,7 +1,7 @@
 """A desk to look at what workers have left in memory. Tests in this folder run on virtual time."""
 
-from replyd import bootstrap
 from replyd.adapters.memory.operations import MemoryTable
+from replyd.bootstrap.policies import policies
 from replyd.flows.desk import Desk
 from tests.support.virtual_time import VirtualTimeLoop
 from tests.support.world import World
@@ -15,7 +15,7 @@ def pytest_asyncio_loop_factories() -> dict[str, type[VirtualTimeLoop]]:
 
 
 def desk(world: World) -> Desk:
-    window, policy = bootstrap.policies(world.settings)
+    window, policy = policies(world.settings)
     return Desk(
         store=world.store,
         table=MemoryTable(world.store),

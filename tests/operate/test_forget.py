@@ -14,6 +14,7 @@ from replyd.domain import record
 from replyd.errors import DependencyDown
 from replyd.flows.forget import Reach
 from replyd.operate import forget
+from replyd.operate.arguments import add_forget
 from tests.support.forgetting import Office, stop
 from tests.support.world import CUSTOMER, KEY, World, message
 
@@ -28,15 +29,14 @@ class Counter:
         self.world = World()
         self.office = Office(self.world)
         self.parser = argparse.ArgumentParser("replyd")
-        forget.add_to(
-            self.parser.add_subparsers(), add_settings=lambda _: None, open_reach=self._open
+        add_forget(
+            self.parser.add_subparsers(), lambda arguments: forget.run(arguments, self._open)
         )
 
     async def run(self, *arguments: str) -> int:
         parsed = self.parser.parse_args(["forget", *arguments])
         # As `run` does, but in this loop.
-        code: int = await forget._forget(parsed, self._open)
-        return code
+        return await forget._forget(parsed, self._open)
 
     @asynccontextmanager
     async def _open(self, _: argparse.Namespace) -> AsyncIterator[Reach]:

@@ -11,6 +11,7 @@ from replyd.adapters.twilio.numbers import open_numbers
 from replyd.cli import main
 from replyd.demo.twilio_double import TwilioDouble
 from replyd.operate import twilio
+from replyd.operate.arguments import add_twilio
 from replyd.operate.twilio import TwilioSide
 
 TARGET = "https://hooks.example.com/webhooks/twilio/whatsapp"
@@ -29,8 +30,8 @@ class Office:
         self.numbers = self.double.numbers
         self.token = self.double.auth_token
         self.parser = argparse.ArgumentParser("replyd")
-        twilio.add_to(
-            self.parser.add_subparsers(), add_settings=lambda _: None, open_side=self._open
+        add_twilio(
+            self.parser.add_subparsers(), lambda arguments: twilio.run(arguments, self._open)
         )
 
     def run(self, *arguments: str) -> int:

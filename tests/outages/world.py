@@ -29,7 +29,8 @@ from replyd.adapters.memory import (
 )
 from replyd.adapters.memory.secrets import MemorySecrets
 from replyd.adapters.twilio.accounts import Accounts
-from replyd.bootstrap import Parts, daemon
+from replyd.bootstrap.parts import Parts
+from replyd.bootstrap.wiring import daemon
 from replyd.demo.twilio_double import Exchanged
 from replyd.domain import record
 from replyd.domain.breaker import BreakerPolicy

@@ -9,7 +9,7 @@ import pytest
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from replyd import bootstrap
+from replyd.bootstrap.process import supervisor as open_supervisor
 from replyd.runtime.supervisor import Supervisor
 from replyd.settings import load
 from tests.process.conftest import BUSINESS, CUSTOMER, Town
@@ -30,7 +30,7 @@ async def serving(town: Town, **changes: str) -> AsyncIterator[Supervisor]:
     environ = town.environ(
         REPLYD_TRACES__ENABLED="true", REPLYD_WINDOW__QUIET_SECONDS="0.2", **changes
     )
-    async with bootstrap.supervisor(load(None, environ)) as supervisor:
+    async with open_supervisor(load(None, environ)) as supervisor:
         running = asyncio.create_task(supervisor.run())
         await supervisor.ready.wait()
         try:

@@ -9,7 +9,8 @@ import pytest
 from replyd.adapters.memory import LoopClock, MemoryStore, Recorder
 from replyd.adapters.memory.operations import MemoryTable
 from replyd.adapters.provisioning import QueueFacts, TableFacts
-from replyd.bootstrap import ai_parts, twilio_channel
+from replyd.bootstrap.ai import ai_parts
+from replyd.bootstrap.connections import twilio_channel
 from replyd.bootstrap.tools import toolbox
 from replyd.demo.openai_double import OpenAIDouble
 from replyd.domain.messages import ConversationKey

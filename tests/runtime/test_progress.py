@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from replyd import bootstrap
 from replyd.adapters.memory import (
     CountingIds,
     LoopClock,
@@ -22,8 +21,10 @@ from replyd.adapters.memory import (
     MemoryStore,
     Recorder,
 )
-from replyd.bootstrap import Daemon, Parts, daemon
+from replyd.bootstrap.parts import Parts
 from replyd.bootstrap.policies import longest_turn_seconds
+from replyd.bootstrap.process import supervisor as open_supervisor
+from replyd.bootstrap.wiring import Daemon, daemon
 from replyd.domain import record
 from replyd.errors import ConfigError
 from replyd.ports import Depth, Received
@@ -345,7 +346,7 @@ async def test_a_worker_has_no_use_for_a_socket() -> None:
     with socket.create_server(("127.0.0.1", 0)) as handed:
         manager = ServiceManager(webhook_sockets=[handed])
         with pytest.raises(ConfigError, match=r"server\.role"):
-            async with bootstrap.supervisor(settings, manager=manager):
+            async with open_supervisor(settings, manager=manager):
                 pass
 
 

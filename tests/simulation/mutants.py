@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from replyd.bootstrap import Parts
+from replyd.bootstrap.parts import Parts
 from replyd.domain import record as r
 from replyd.domain.catch_up import Inbox
 from replyd.domain.expressions import (

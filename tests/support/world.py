@@ -18,9 +18,9 @@ from replyd.adapters.memory import (
 )
 from replyd.adapters.memory.media import MemoryMedia, MemoryModerator, MemoryTranscriber
 from replyd.adapters.memory.tools import MemoryToolbox
-from replyd.bootstrap import Parts, daemon
+from replyd.bootstrap.parts import Parts
 from replyd.bootstrap.policies import tool_specs
-from replyd.bootstrap.wiring import Daemon
+from replyd.bootstrap.wiring import Daemon, daemon
 from replyd.domain import record
 from replyd.domain.events import Event, TurnEnded
 from replyd.domain.messages import ConversationKey, InboundMessage, Media

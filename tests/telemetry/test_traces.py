@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from replyd import bootstrap
+from replyd.bootstrap.traces import require_traces
 from replyd.cli import main
 from replyd.errors import ConfigError
 from replyd.settings import Settings
@@ -58,11 +58,12 @@ def test_nobody_imports_opentelemetry_unless_traces_are_on() -> None:
         # What only a development environment has, and takes seconds to import.
         "import sys; sys.modules['rfc3987_syntax'] = None\n"
         "import replyd.cli, replyd.bootstrap.process\n"
+        "from replyd.bootstrap.traces import require_traces\n"
         "from replyd.settings import Settings\n"
-        "replyd.bootstrap.require_traces(Settings())\n"
+        "require_traces(Settings())\n"
         "assert not [m for m in sys.modules if m.startswith('opentelemetry')]\n"
         "assert 'replyd.telemetry.traces' not in sys.modules\n"
-        "replyd.bootstrap.require_traces(Settings.model_validate({'traces': {'enabled': True}}))\n"
+        "require_traces(Settings.model_validate({'traces': {'enabled': True}}))\n"
         "assert 'replyd.telemetry.traces' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
@@ -81,9 +82,9 @@ def test_without_the_extra_the_settings_are_wrong(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take_away(missing, monkeypatch)
-    bootstrap.require_traces(Settings())
+    require_traces(Settings())
     with pytest.raises(ConfigError) as raised:
-        bootstrap.require_traces(Settings.model_validate({"traces": {"enabled": True}}))
+        require_traces(Settings.model_validate({"traces": {"enabled": True}}))
     (problem,) = raised.value.problems
     assert problem.startswith(f"traces.enabled is true and {missing}")
     assert problem.endswith(" is not installed: pip install 'replyd[otel]'")

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from replyd.adapters.tools.schema import read_arguments
 from replyd.domain.tools import ToolSpec
 from replyd.errors import Ambiguous, DependencyError, Permanent, Temporary
 from replyd.ports import ToolContext
@@ -44,6 +43,9 @@ class Tools:
         if tool is None:
             known = ", ".join(self._tools) or "none"
             raise ValueError(f"there is no tool {name[:_MAX_NAME]!r}; the tools are: {known}")
+        # Whoever has tools has it already: each compares its schema when it is made.
+        from replyd.adapters.tools.schema import read_arguments  # noqa: PLC0415 - as said above
+
         return read_arguments(arguments, tool.spec)
 
     async def run(self, name: str, arguments: Mapping[str, Any], call: ToolContext) -> str:
