@@ -1,7 +1,9 @@
 """What tests of every kind share."""
 
 import asyncio
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,3 +22,19 @@ def ministack() -> Iterator[str]:
             yield aws.endpoint_url
         finally:
             runner.run(aws.__aexit__(None, None, None))
+
+
+@pytest.fixture(scope="session")
+def _one_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first of Python's trusted certificates."""
+    file = tmp_path_factory.mktemp("roots") / "one.pem"
+    (first, *_) = ssl.create_default_context().get_ca_certs(binary_form=True)
+    file.write_text(ssl.DER_cert_to_PEM_cert(first))
+    return file
+
+
+@pytest.fixture(autouse=True)
+def _few_roots(_one_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client for HTTPS reads a hundred certificates when it is made, which takes 0.1 s, and the
+    doubles speak plain HTTP."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(_one_root))

@@ -57,6 +57,18 @@ def canned() -> Iterator[str]:
             process.terminate()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs DynamoDB Local goes to one worker: a Java machine for each takes half a minute."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "local" in _parameters(item):
+            item.add_marker(pytest.mark.xdist_group("dynamodb-local"))
+
+
+def _parameters(item: pytest.Function) -> list[object]:
+    return list(item.callspec.params.values()) if hasattr(item, "callspec") else []
+
+
 @cache
 def _session() -> Any:
     """One for all tests: it keeps the services' descriptions, which take long to read."""
@@ -109,16 +121,21 @@ def _fresh_layout(**changes: str) -> TableLayout:
     return TableLayout(f"t-{uuid.uuid4().hex[:12]}", **changes)
 
 
+def endpoint(request: pytest.FixtureRequest) -> str:
+    """Of the backend that the parameter names; empty for memory."""
+    return "" if request.param == "memory" else str(request.getfixturevalue(request.param))
+
+
 @pytest.fixture(params=["memory", "ministack", "moto", "local", "canned"])
 def tables(request: pytest.FixtureRequest) -> str:
     """The endpoint of something that has DynamoDB tables; empty for memory."""
-    return "" if request.param == "memory" else str(request.getfixturevalue(request.param))
+    return endpoint(request)
 
 
 @pytest.fixture(params=["memory", "ministack", "moto", "canned"])
 def queues(request: pytest.FixtureRequest) -> str:
     """The endpoint of something that has SQS queues; empty for memory."""
-    return "" if request.param == "memory" else str(request.getfixturevalue(request.param))
+    return endpoint(request)
 
 
 @pytest.fixture

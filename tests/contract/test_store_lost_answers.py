@@ -13,6 +13,7 @@ from replyd.domain import record as r
 from replyd.domain.expressions import Applied, Refused, Step, StepResult
 from replyd.domain.record import Conversation, Outbox, conversation_from
 from replyd.ports import ConversationStore
+from tests.contract.conftest import endpoint
 from tests.contract.test_store import (
     NOW,
     WINDOW,
@@ -36,6 +37,14 @@ APOLOGY = replace(outbox("apology-SM1"), kind="apology", seqs=())
 
 CALLED = {"token": "a", "at": LATER, "outcome": "unknown"}
 DONE = CALLED | {"outcome": "done", "result": "table 4"}
+
+
+@pytest.fixture(params=["memory", "ministack", "local"])
+def tables(request: pytest.FixtureRequest) -> str:
+    """A condition that is refused is read the same way everywhere, which test_store.py shows of
+    moto and the bench's double too."""
+    return endpoint(request)
+
 
 Prepare = Callable[[ConversationStore], Awaitable[None]]
 Read = Callable[[StepResult, Conversation | None], bool]

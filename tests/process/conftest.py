@@ -9,6 +9,7 @@ from replyd.demo.twilio_double import TwilioDouble
 from tests.process.town import (
     API_KEY,
     BUSINESS,
+    COMMAND,
     CUSTOMER,
     KEY,
     PUBLIC_URL,
@@ -19,12 +20,13 @@ from tests.process.town import (
 )
 from tests.support.counting_proxy import CountingProxy
 
-__all__ = ["BUSINESS", "CUSTOMER", "KEY", "PUBLIC_URL", "Process", "Town"]
+__all__ = ["BUSINESS", "COMMAND", "CUSTOMER", "KEY", "PUBLIC_URL", "Process", "Town"]
 
 
 @pytest.fixture
 async def town(ministack: str) -> AsyncIterator[Town]:
     twilio = TwilioDouble(business=BUSINESS, webhook_url=WEBHOOK_URL)
     openai = OpenAIDouble(api_key=API_KEY)
-    async with open_town(ministack, CountingProxy(ministack), twilio, openai) as town:
+    proxy = CountingProxy(ministack)
+    async with open_town(ministack, proxy, twilio, openai, forks=True) as town:
         yield town

@@ -10,12 +10,12 @@ import pytest
 
 from replyd.domain import record, steps
 from replyd.domain.messages import ConversationKey
-from tests.process.conftest import BUSINESS, CUSTOMER, KEY, Town
+from tests.process.conftest import BUSINESS, COMMAND, CUSTOMER, KEY, Town
 
 
 async def test_a_message_is_answered_with_seven_requests(town: Town) -> None:
     await town.converse()
-    process = await town.serve(REPLYD_QUEUES__DEPTH_SECONDS="0")
+    process = await town.serve(*COMMAND, "serve", REPLYD_QUEUES__DEPTH_SECONDS="0")
     town.proxy.counts.clear()
     assert (await town.twilio.receive(CUSTOMER, "are you open on sunday?")).status == 200
     item = await town.settled(2)
@@ -202,7 +202,7 @@ async def test_delivery_reports_reach_the_record(town: Town) -> None:
 
 async def test_sigterm_finishes_the_turn_and_exits_0(town: Town) -> None:
     await town.converse()
-    process = await town.serve(REPLYD_WINDOW__QUIET_SECONDS="0.2")
+    process = await town.serve(*COMMAND, "serve", REPLYD_WINDOW__QUIET_SECONDS="0.2")
     town.openai.delay = 2
     await town.twilio.receive(CUSTOMER, "hi")
     async with asyncio.timeout(20):

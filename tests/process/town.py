@@ -24,6 +24,7 @@ from replyd.domain import record
 from replyd.domain.messages import ConversationKey
 from replyd.provision import Names, init
 from replyd.settings import Conversations
+from tests.support import forked
 from tests.support.counting_proxy import CountingProxy
 
 PUBLIC_URL = "https://hooks.example.com"
@@ -33,13 +34,15 @@ BUSINESS = "+447700900100"
 API_KEY = "sk-secret-key"
 KEY = ConversationKey(CUSTOMER, "c-1")
 SECONDS = 30.0
+KEPT = ("PATH", "HOME", "PYTHONPATH", "LANG", "SSL_CERT_FILE")
+COMMAND = (sys.executable, "-m", "replyd")
 
 
 @dataclass
 class Process:
     """A running `replyd serve`. `lines` are its log so far."""
 
-    process: asyncio.subprocess.Process
+    process: asyncio.subprocess.Process | forked.Forked
     webhooks: str = ""
     ops: str = ""
     lines: list[dict[str, Any]] = field(default_factory=list)
@@ -86,7 +89,10 @@ class Town:
         openai: OpenAIDouble,
         sqs: Any,
         dynamodb: Any,
+        *,
+        forks: bool,
     ) -> None:
+        self._forks = forks
         self.proxy = proxy
         self.twilio = twilio
         self.openai = openai
@@ -115,7 +121,7 @@ class Town:
 
     def environ(self, **changes: str) -> dict[str, str]:
         """The environment of a `replyd serve` here; an empty value takes a variable away."""
-        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "PYTHONPATH", "LANG")}
+        kept = {k: v for k, v in os.environ.items() if k in KEPT}
         environ = kept | {
             "AWS_ENDPOINT_URL": self.proxy.base_url,
             "AWS_REGION": "us-east-1",
@@ -141,13 +147,15 @@ class Town:
 
     async def run(self, *arguments: str, **changes: str) -> tuple[int, str, str]:
         """A command to its end: exit code, standard output, standard error."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "replyd", *arguments),
-            env=self.environ(**changes),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        environ = self.environ(**changes)
+        process: asyncio.subprocess.Process | forked.Forked
+        if self._forks:
+            process = await forked.start(*arguments, environ=environ, stdout=True)
+        else:
+            pipe = asyncio.subprocess.PIPE
+            process = await asyncio.create_subprocess_exec(
+                *COMMAND, *arguments, env=environ, stdout=pipe, stderr=pipe
+            )
         async with asyncio.timeout(SECONDS):
             out, err = await process.communicate()
         return process.returncode or 0, out.decode(), err.decode()
@@ -155,15 +163,19 @@ class Town:
     async def spawn(self, *command: str, **changes: str) -> Process:
         """Start one, without waiting. `command`: another way to start it. It inherits the file
         descriptor that the variable FD names."""
-        inherited = [int(changes["FD"])] if "FD" in changes else []
-        process = Process(
-            await asyncio.create_subprocess_exec(
-                *(command or (sys.executable, "-m", "replyd", "serve")),
-                env=self.environ(**changes),
-                stderr=asyncio.subprocess.PIPE,
-                pass_fds=inherited,
+        environ = self.environ(**changes)
+        if self._forks and not command:
+            process = Process(await forked.start("serve", environ=environ))
+        else:
+            inherited = [int(changes["FD"])] if "FD" in changes else []
+            process = Process(
+                await asyncio.create_subprocess_exec(
+                    *(command or (*COMMAND, "serve")),
+                    env=environ,
+                    stderr=asyncio.subprocess.PIPE,
+                    pass_fds=inherited,
+                )
             )
-        )
         process.reader = asyncio.create_task(process.read())
         self.processes.append(process)
         return process
@@ -212,16 +224,22 @@ class Town:
 
 @asynccontextmanager
 async def open_town(
-    ministack: str, proxy: CountingProxy, twilio: TwilioDouble, openai: OpenAIDouble
+    ministack: str,
+    proxy: CountingProxy,
+    twilio: TwilioDouble,
+    openai: OpenAIDouble,
+    *,
+    forks: bool = False,
 ) -> AsyncIterator[Town]:
-    """Starts all three, and kills at the end what still runs. `ministack` is its URL."""
+    """Starts all three, and kills at the end what still runs. `ministack` is its URL. `forks`: its
+    processes are made by tests/support/forked.py, but for those whose command is given."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(proxy)
         await stack.enter_async_context(twilio)
         await stack.enter_async_context(openai)
         sqs = await stack.enter_async_context(_client("sqs", ministack))
         dynamodb = await stack.enter_async_context(_client("dynamodb", ministack))
-        town = Town(proxy, twilio, openai, sqs, dynamodb)
+        town = Town(proxy, twilio, openai, sqs, dynamodb, forks=forks)
         await town.provide()
         try:
             yield town

@@ -50,8 +50,11 @@ def dynamodb_local() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    libraries = "-Djava.library.path=./DynamoDBLocal_lib"
-    command = ["java", libraries, "-jar", "DynamoDBLocal.jar", "-inMemory", "-port", str(port)]
+    # It lives for a minute: optimizing code and collecting in parallel cost more than they save.
+    options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+    options += ["-Djava.library.path=./DynamoDBLocal_lib"]
+    program = ["-jar", "DynamoDBLocal.jar", "-inMemory", "-port", str(port)]
+    command = ["java", *options, *program]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, cwd=home, stdout=quiet, stderr=quiet) as process:
         try:
