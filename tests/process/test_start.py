@@ -66,7 +66,7 @@ async def test_an_sdk_that_cannot_be_loaded_ends_a_process_that_was_ready(tmp_pa
 async def test_a_stop_while_the_sdk_is_loaded_ends_well(tmp_path: Path) -> None:
     process = await serve(tmp_path, SLOW.format(str(tmp_path)))
     assert process.stderr is not None
-    events = []
+    events: list[str] = []
     while {"ready", "loading"} - set(events):
         events.append(read(await process.stderr.readline()))
     assert events.index("ready") < events.index("loading")

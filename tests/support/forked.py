@@ -17,6 +17,13 @@ from multiprocessing.reduction import DupFd
 from typing import Any
 
 _POLL_SECONDS = 0.01
+# With what `replyd.cli` imports only for some commands, and what `serve` loads once it is ready.
+_PRELOAD = [
+    "replyd.cli",
+    "replyd.bootstrap.process",
+    "replyd.bootstrap.openai",
+    "tests.support.forked",
+]
 
 
 class _Descriptor:
@@ -55,7 +62,7 @@ def _run(
 
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["replyd.cli", "tests.support.forked"])
+    context.set_forkserver_preload(_PRELOAD)
     return context
 
 

@@ -11,8 +11,8 @@ from replyd.domain.tools import ToolCall, ToolResult, ToolSpec
 from replyd.errors import Busy, DependencyError, Permanent, Temporary
 from replyd.ports import File, Finish, Line, ModelRequest
 
-# JSON, as it goes and comes: the SDK's types, one for each of dozens of kinds of items, take as long
-# to be made as the request takes otherwise.
+# JSON, as it goes and comes: the SDK's types, one for each of dozens of kinds, take as long to be
+# made as the request takes otherwise.
 Item = dict[str, Any]
 
 _PDF = "application/pdf"
