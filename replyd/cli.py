@@ -152,8 +152,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     logs.configure(log.level, log.format, bodies=log.bodies)
 
     async def serve() -> None:
-        # What has been loaded stays. The collector need not go through it, above all not at the end,
-        # where it takes half a second that the next process waits for.
+        # What has been loaded stays. The collector need not go through it, above all not at the
+        # end, where it takes half a second that the next process waits for.
         async with opened(settings, manager=manager, loaded=gc.freeze) as supervisor:
             supervisor.stop_on_signals()
             await supervisor.run()

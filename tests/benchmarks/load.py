@@ -42,8 +42,8 @@ class Acknowledged:
 
 @dataclass(slots=True)
 class Outcome:
-    """`acks`: of all arrivals. `added`: for each reply, seconds from the last message's arrival.
-    `replies`: also those that no arrival waited for."""
+    """`acks`: of all arrivals. `reply_seconds`: for each reply, from the last message's arrival.
+    `replies`: to those who wrote."""
 
     acks: list[Acknowledged] = field(default_factory=list)
     reply_seconds: list[float] = field(default_factory=list)
@@ -56,11 +56,11 @@ class Outcome:
 
 
 class Customers:
-    """Numbers that go round: a customer writes again when all others have."""
+    """Numbers that go round, from `first`: a customer writes again when all others have."""
 
-    def __init__(self, signer: Signer, count: int) -> None:
+    def __init__(self, signer: Signer, count: int, first: int = 0) -> None:
         self._signer = signer
-        self._numbers = itertools.cycle(range(count))
+        self._numbers = itertools.cycle(range(first, first + count))
 
     def write(self, messages: int = 1) -> list[Webhook]:
         """The messages of the next customer."""
@@ -95,8 +95,8 @@ async def run(party: Party, stage: Stage, arrivals: Sequence[Arrival]) -> Outcom
     await settled(party, stage)
     last_at = {a.webhook.customer: began + a.at for a in arrivals if a.last}
     for customer, at in await stage.sent(before):
-        outcome.replies += 1
         if (due_at := last_at.get(customer)) is not None:
+            outcome.replies += 1
             outcome.reply_seconds.append(at - due_at)
     return outcome
 

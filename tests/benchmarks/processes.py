@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -10,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,6 @@ END_SECONDS = 15.0
 # What a process needs of our own environment; nothing else may change what it does.
 _KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV")
 _CPUCLOCK_SCHED = 2
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
 
 
 def cores() -> list[int]:
@@ -85,10 +81,11 @@ class Running:
             await self.reader
 
 
-def _settle(on: set[int]) -> None:
-    """In the child, before its program: its cores, and its end with ours, should we be killed."""
-    os.sched_setaffinity(0, on)
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _settled(on: Iterable[int]) -> tuple[str, ...]:
+    """The command before a program's own: its end with ours, should we be killed, and its cores.
+    Both become the program, so that it keeps their process."""
+    cpus = ",".join(map(str, on or cores()))
+    return ("setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", cpus)
 
 
 async def start(
@@ -103,6 +100,7 @@ async def start(
     streams = {"stdout": asyncio.subprocess.DEVNULL, "stderr": None}
     streams[speaks_on] = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
+        *_settled(on),
         sys.executable,
         "-m",
         *arguments,
@@ -110,7 +108,6 @@ async def start(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=streams["stdout"],
         stderr=streams["stderr"],
-        preexec_fn=partial(_settle, set(on) or os.sched_getaffinity(0)),
         # Ctrl-C on the terminal is for us, who then end this one.
         start_new_session=True,
     )
