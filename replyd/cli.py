@@ -140,6 +140,22 @@ def _look_up(names: Collection[str], region: str) -> "Found":
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    # Until all is loaded: hardly any of it is garbage, and going through it stops webhooks too.
+    gc.disable()
+    try:
+        return _served(arguments)
+    finally:
+        gc.enable()
+
+
+def _keep_what_is_loaded() -> None:
+    """What has been loaded stays. The collector need not go through it, above all not at the end,
+    where it takes half a second that the next process waits for."""
+    gc.freeze()
+    gc.enable()
+
+
+def _served(arguments: argparse.Namespace) -> int:
     if arguments.role:
         arguments.set.append(("server.role", arguments.role))
     settings = _settings(arguments)
@@ -152,9 +168,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     logs.configure(log.level, log.format, bodies=log.bodies)
 
     async def serve() -> None:
-        # What has been loaded stays. The collector need not go through it, above all not at the
-        # end, where it takes half a second that the next process waits for.
-        async with opened(settings, manager=manager, loaded=gc.freeze) as supervisor:
+        async with opened(settings, manager=manager, loaded=_keep_what_is_loaded) as supervisor:
             supervisor.stop_on_signals()
             await supervisor.run()
 

@@ -1,11 +1,13 @@
 """The command line itself; what the commands do is tested where they do it."""
 
+import gc
 from pathlib import Path
 
 import pytest
 
-from replyd import __version__
+from replyd import __version__, cli
 from replyd.cli import main
+from replyd.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -71,3 +73,29 @@ def test_a_setting_that_a_command_needs_is_named(
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 78
     assert capsys.readouterr().err.startswith(f"{setting} is missing: ")
+
+
+def test_the_collector_rests_until_all_is_loaded_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    def settings(_: object) -> None:
+        seen.append(gc.isenabled())
+        cli._keep_what_is_loaded()
+        seen.append(gc.isenabled())
+        raise ConfigError(["enough seen"])
+
+    monkeypatch.setattr(cli, "_settings", settings)
+    kept = gc.get_freeze_count()
+    try:
+        assert main(["serve"]) == 78
+        assert gc.get_freeze_count() > kept
+    finally:
+        gc.unfreeze()
+    assert seen == [False, True]
+    # Also where it never came to that.
+    monkeypatch.setattr(cli, "_keep_what_is_loaded", lambda: None)
+    assert main(["serve"]) == 78
+    assert gc.isenabled()

@@ -7,6 +7,7 @@ twice costs time and nothing else.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from functools import cache
 from typing import Any, TypeVar
 
 from aiobotocore.config import AioConfig
@@ -21,6 +22,7 @@ from botocore.exceptions import (
     NoRegionError,
     ReadTimeoutError,
 )
+from botocore.loaders import create_loader
 from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
@@ -86,6 +88,7 @@ async def create_client(
         retries={"mode": "standard", "total_max_attempts": 1},
     )
     session = get_session()
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     async with session.create_client(service, region_name=region, config=config) as client:
         if not direct:
             yield client
@@ -99,6 +102,12 @@ async def create_client(
         )
         async with aclosing(own):
             yield own
+
+
+@cache
+def _loader(data_path: str | None) -> Any:
+    """Of the services' descriptions, megabytes of JSON, which each session would read anew."""
+    return create_loader(data_path)
 
 
 def translated(error: Exception, dependency: str) -> ReplydError:
