@@ -57,18 +57,6 @@ def canned() -> Iterator[str]:
             process.terminate()
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs DynamoDB Local goes to one worker: a Java machine for each takes half a minute."""
-    for item in items:
-        if isinstance(item, pytest.Function) and "local" in _parameters(item):
-            item.add_marker(pytest.mark.xdist_group("dynamodb-local"))
-
-
-def _parameters(item: pytest.Function) -> list[object]:
-    return list(item.callspec.params.values()) if hasattr(item, "callspec") else []
-
-
 @cache
 def _session() -> Any:
     """One for all tests: it keeps the services' descriptions, which take long to read."""

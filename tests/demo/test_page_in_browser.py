@@ -31,13 +31,10 @@ PICTURE = Path(__file__).parents[2] / "docs" / "demo.png"
 # A window and an answer take 5 s; a busy machine takes longer.
 PATIENCE_MS = 20_000
 
-pytestmark = [
-    pytest.mark.skipif(
-        not Path(CHROMIUM).exists(),
-        reason=f"no Chromium at {CHROMIUM}: install one, or name it in REPLYD_TEST_CHROMIUM",
-    ),
-    pytest.mark.xdist_group("demo in a browser"),
-]
+pytestmark = pytest.mark.skipif(
+    not Path(CHROMIUM).exists(),
+    reason=f"no Chromium at {CHROMIUM}: install one, or name it in REPLYD_TEST_CHROMIUM",
+)
 
 
 @pytest.fixture(scope="module")

@@ -25,10 +25,7 @@ __all__ = ["town"]  # a fixture
 
 REPOSITORY = Path(__file__).parents[2]
 VERSION = "1.2.3"
-pytestmark = [
-    pytest.mark.timeout(300),  # pip installs into several environments
-    pytest.mark.xdist_group("image"),  # which are made once
-]
+pytestmark = pytest.mark.timeout(300)  # pip installs into several environments
 
 
 @pytest.fixture(scope="module")
