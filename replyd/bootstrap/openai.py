@@ -17,6 +17,7 @@ from replyd.adapters.openai.client import create_client
 from replyd.adapters.openai.erasure import OpenAIThreads
 from replyd.adapters.openai.moderation import OpenAIModerator
 from replyd.adapters.openai.responses import OpenAIResponses
+from replyd.bootstrap.ai import DEFAULT
 from replyd.bootstrap.later import CheckedModel
 from replyd.bootstrap.policies import tool_specs
 from replyd.domain.output import SCHEMA
@@ -57,7 +58,7 @@ async def thread_erasers(
 ) -> AsyncIterator[Sequence[tuple[frozenset[str], ThreadEraser]]]:
     """One for each key and server that may keep threads, with the names of its profiles."""
     sharing: dict[tuple[str, str], list[str]] = {}
-    for name in ("", *settings.ai.names()):
+    for name in (DEFAULT, *settings.ai.names()):
         profile = settings.ai.profile(name)
         if profile.backend == "chat":
             continue
