@@ -15,9 +15,8 @@ from typing import Any
 
 from openai import APIStatusError, AsyncOpenAI, OpenAIError
 from openai.types import Model
-from openai.types.chat import ChatCompletion, ChatCompletionMessage
 
-from replyd.adapters.openai.client import create
+from replyd.adapters.openai.client import count, create, part, parts
 from replyd.adapters.openai.failures import NAME, once_more, translated
 from replyd.domain.tools import ToolCall, ToolSpec
 from replyd.errors import DependencyDown, DependencyError, Temporary
@@ -125,7 +124,7 @@ class OpenAIChat:
         if limit:
             settings[limit] = self._max_output_tokens
         try:
-            return await create(self._client, "/chat/completions", settings, ChatCompletion)
+            return await create(self._client, "/chat/completions", settings)
         except (OpenAIError, ValueError) as error:
             renamed = limit == "max_tokens" and _wants_the_other_limit(error)
             failure = translated(error, model=self._model)
@@ -217,29 +216,32 @@ def _models(body: Any) -> dict[str, str]:
 
 
 def _reply(completion: object, messages: list[Message], model: str) -> ModelReply:
-    """The answer of a completion. The SDK does not validate what comes, so each part is looked at
-    before it is used."""
-    choices = getattr(completion, "choices", None)
+    """The answer of a completion. Nobody has validated what came, so each part is looked at before
+    it is used."""
+    choices = completion.get("choices") if isinstance(completion, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
-    message: Any = getattr(choice, "message", None)
-    if not isinstance(completion, ChatCompletion) or not isinstance(message, ChatCompletionMessage):
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not (
+        isinstance(completion, dict) and isinstance(choice, dict) and isinstance(message, dict)
+    ):
         raise Temporary(NAME, "the answer is no chat completion: check OPENAI_BASE_URL")
-    text = _text(message.content)
-    finish = _FINISHES.get(str(getattr(choice, "finish_reason", "")), "complete")
-    if isinstance(message.refusal, str) and message.refusal:
-        text, finish = text or message.refusal.strip(), "refused"
+    text = _text(message.get("content"))
+    finish = _FINISHES.get(str(choice.get("finish_reason")), "complete")
+    refusal = message.get("refusal")
+    if isinstance(refusal, str) and refusal:
+        text, finish = text or refusal.strip(), "refused"
     # A call that was cut off must not run.
-    written = _calls(message.tool_calls, messages) if finish == "complete" else ()
+    written = _calls(message, messages) if finish == "complete" else ()
     if finish == "complete" and not text and not written:
         finish = "empty"
-    usage: Any = completion.usage
+    usage = part(completion, "usage")
     return ModelReply(
         text=text,
         thread_id="",
-        model=str(completion.model or model),
-        input_tokens=_count(usage, "prompt_tokens"),
-        output_tokens=_count(usage, "completion_tokens"),
-        cached_tokens=_count(getattr(usage, "prompt_tokens_details", None), "cached_tokens"),
+        model=str(completion.get("model") or model),
+        input_tokens=count(usage, "prompt_tokens"),
+        output_tokens=count(usage, "completion_tokens"),
+        cached_tokens=count(part(usage, "prompt_tokens_details"), "cached_tokens"),
         finish=finish,
         calls=tuple(ToolCall(c["id"], **c["function"]) for c in written),
         state=(*messages, _assistant(message, written)) if written else None,
@@ -251,16 +253,17 @@ def _text(content: object) -> str:
     return _UNENDED_REASONING.sub("", _REASONING.sub("", text)).strip()
 
 
-def _calls(calls: Any, messages: list[Message]) -> tuple[Message, ...]:
+def _calls(message: Message, messages: list[Message]) -> tuple[Message, ...]:
     """The calls of functions as they go back with their results. Ids are the server's where they
     can tell calls apart: Gemini's are empty, llama.cpp's may all be the same."""
-    taken = {call["id"] for message in messages for call in message.get("tool_calls") or ()}
+    taken = {call["id"] for said in messages for call in said.get("tool_calls") or ()}
     written = []
-    for call in calls if isinstance(calls, list) else ():
-        name = getattr(getattr(call, "function", None), "name", None)
+    for call in parts(message, "tool_calls"):
+        function = part(call, "function")
+        name = function.get("name")
         if not isinstance(name, str) or not name:
             continue
-        unique, arguments = getattr(call, "id", None), call.function.arguments
+        unique, arguments = call.get("id"), function.get("arguments")
         if not isinstance(unique, str) or not unique or unique in taken:
             unique = uuid.uuid4().hex[:9]  # Mistral's templates take nine letters or digits only.
         taken.add(unique)
@@ -271,13 +274,12 @@ def _calls(calls: Any, messages: list[Message]) -> tuple[Message, ...]:
     return tuple(written)
 
 
-def _assistant(message: Any, written: tuple[Message, ...]) -> Message:
+def _assistant(message: Message, written: tuple[Message, ...]) -> Message:
     """The message as it came, with what its server adds and may want back, such as DeepSeek its
     `reasoning_content`."""
-    came = message.to_dict(mode="json", warnings=False)
-    return {**came, "role": "assistant", "content": message.content, "tool_calls": list(written)}
-
-
-def _count(usage: object, name: str) -> int:
-    value = getattr(usage, name, None)
-    return value if isinstance(value, int) else 0
+    return {
+        **message,
+        "role": "assistant",
+        "content": message.get("content"),
+        "tool_calls": list(written),
+    }

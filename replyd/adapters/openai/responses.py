@@ -153,7 +153,7 @@ class OpenAIResponses:
         if cache := self._identify(request.conversation_id)[:CACHE_KEY_LIMIT]:
             body["prompt_cache_key"] = cache
         try:
-            return await create(self._client, "/responses", body, object)
+            return await create(self._client, "/responses", body)
         except (OpenAIError, ValueError) as error:
             gone = bool(thread) and thread_is_gone(error)
             failure = translated(error, model=self._model)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from replyd.adapters.openai.client import count, part, parts
 from replyd.adapters.openai.failures import NAME, plain
 from replyd.domain.tools import ToolCall, ToolResult, ToolSpec
 from replyd.errors import Busy, DependencyError, Permanent, Temporary
@@ -156,7 +157,7 @@ def answer(response: Item) -> Answer:
     calls = () if status == "incomplete" else _calls(output)
     finish: Finish = "complete" if text or calls else "empty"
     if status == "incomplete":
-        reason = _part(response, "incomplete_details").get("reason")
+        reason = part(response, "incomplete_details").get("reason")
         finish = "filtered" if reason == "content_filter" else "truncated"
     elif refused:
         finish = "refused"
@@ -165,17 +166,17 @@ def answer(response: Item) -> Answer:
 
 def items(response: Item) -> list[Item]:
     """All of a response's output, as another input may repeat it."""
-    return _parts(response, "output")
+    return parts(response, "output")
 
 
 def tokens(response: Item) -> tuple[int, int, int]:
     """Input with cached, output, cached."""
-    usage = _part(response, "usage")
-    details = _part(usage, "input_tokens_details")
+    usage = part(response, "usage")
+    details = part(usage, "input_tokens_details")
     return (
-        _count(usage, "input_tokens"),
-        _count(usage, "output_tokens"),
-        _count(details, "cached_tokens"),
+        count(usage, "input_tokens"),
+        count(usage, "output_tokens"),
+        count(details, "cached_tokens"),
     )
 
 
@@ -185,15 +186,15 @@ def _text(output: Iterable[Item]) -> tuple[str, bool]:
     for item in output:
         if item.get("type") != "message" or item.get("phase") == "commentary":
             continue
-        parts = []
-        for part in _parts(item, "content"):
-            kind = part.get("type")
+        texts = []
+        for content in parts(item, "content"):
+            kind = content.get("type")
             if kind == "refusal":
                 refused = True
-                parts.append(part.get("refusal"))
+                texts.append(content.get("refusal"))
             if kind == "output_text":
-                parts.append(part.get("text"))
-        messages.append("".join(part for part in parts if isinstance(part, str)))
+                texts.append(content.get("text"))
+        messages.append("".join(text for text in texts if isinstance(text, str)))
     return "\n\n".join(filter(None, messages)).strip(), refused
 
 
@@ -206,25 +207,10 @@ def _calls(output: Iterable[Item]) -> tuple[ToolCall, ...]:
 
 
 def _failure(response: Item) -> DependencyError:
-    code = plain(_part(response, "error").get("code"))
+    code = plain(part(response, "error").get("code"))
     reason = f"the response failed ({code})"
     if code == "rate_limit_exceeded":
         return Busy(NAME, reason, code=code)
     if code in ("server_error", "vector_store_timeout", "unknown"):
         return Temporary(NAME, reason, code=code)
     return Permanent(NAME, reason, code=code)
-
-
-def _part(whole: Item, name: str) -> Item:
-    part = whole.get(name)
-    return part if isinstance(part, dict) else {}
-
-
-def _parts(whole: Item, name: str) -> list[Item]:
-    parts = whole.get(name)
-    return [p for p in parts if isinstance(p, dict)] if isinstance(parts, list) else []
-
-
-def _count(whole: Item, name: str) -> int:
-    count = whole.get(name)
-    return count if isinstance(count, int) else 0
