@@ -120,6 +120,10 @@ class Stage:
         depths = await self._ask(self._aws, "/_bench/depth")
         return int(depths[resources.replies])
 
+    async def taken(self) -> int:
+        """How many customers have been written to so far."""
+        return int(await self._ask(self._vendors, "/_bench/taken"))
+
     async def sent(self, since: int) -> list[tuple[str, float]]:
         """Customers who were written to, and when by the monotonic clock, from number `since`."""
         found = await self._ask(self._vendors, "/_bench/sent", since)

@@ -10,6 +10,7 @@ PUBLIC_URL = "https://hooks.example.com"
 INBOUND_PATH = "/webhooks/twilio/whatsapp"
 CREATED = datetime(2026, 11, 22, 10, tzinfo=UTC)
 REGION = "us-east-1"
+_CUSTOMER = "+4479"
 # Twilio sends 80 messages a second from one number.
 BUSINESSES = tuple(f"+4477009001{n:02d}" for n in range(20))
 _QUESTION = "Good morning! Are you open on Sunday, and do you still have the dark rye bread?"
@@ -37,7 +38,16 @@ _RECORD: dict[str, Any] = {
 
 def customer(number: int) -> str:
     """The address of customer number so and so."""
-    return f"+4479{number:08d}"
+    return f"{_CUSTOMER}{number:08d}"
+
+
+def conversation(count: int, address: str) -> tuple[str, dict[str, Any]] | None:
+    """The id and the further attributes of the conversation with that address, as DynamoDB has them
+    on the wire; None when it is none of the first `count` customers'."""
+    digits = address.removeprefix(_CUSTOMER)
+    if digits == address or not digits.isdecimal() or (number := int(digits)) >= count:
+        return None
+    return f"c-{number}", _RECORDS[number % len(_RECORDS)]
 
 
 def question(number: int) -> str:
@@ -50,8 +60,3 @@ def business(number: int) -> str:
 
 
 _RECORDS = [_RECORD | {"company_tel": {"S": tel}} for tel in BUSINESSES]
-
-
-def record(number: int) -> dict[str, Any]:
-    """The attributes of a conversation beside its key, as DynamoDB has them on the wire."""
-    return _RECORDS[number % len(_RECORDS)]

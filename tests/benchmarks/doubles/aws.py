@@ -4,10 +4,10 @@ Signatures are not checked, nothing is written to disk. `/_bench/…` is the ben
 """
 
 import asyncio
-import gc
 import json
 from collections import Counter
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 from tests.benchmarks import town
@@ -69,10 +69,7 @@ class AwsDouble:
                 return Answer({name: len(q.messages) for name, q in self.queues.queues.items()})
             case "/_bench/seed":
                 wanted = json.loads(request.body)
-                self.tables.seed(wanted["table"], wanted["count"], town.customer, town.record)
-                # A million dictionaries are not to be looked through again and again.
-                gc.collect()
-                gc.freeze()
+                self.tables.seed(wanted["table"], partial(town.conversation, wanted["count"]))
                 return Answer({})
         return Answer({}, 404)
 

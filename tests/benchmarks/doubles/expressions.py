@@ -8,17 +8,24 @@ stand for comes with each request.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-Value = dict[str, Any]
-Item = dict[str, Value]
-_Path = tuple[str | int, ...]
-
-
-class InvalidExpressionError(ValueError):
-    """DynamoDB's ValidationException."""
+from tests.benchmarks.doubles.values import (
+    InvalidExpressionError,
+    Item,
+    Path,
+    Value,
+    added,
+    equal,
+    get,
+    is_of,
+    joined,
+    ordered,
+    put,
+    remove,
+    size,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +33,7 @@ class Placeholders:
     names: Mapping[str, str]
     values: Mapping[str, Value]
 
-    def path(self, path: _Path) -> _Path:
+    def path(self, path: Path) -> Path:
         names = self.names
         return tuple(
             names[part] if isinstance(part, str) and part.startswith("#") else part for part in path
@@ -36,7 +43,7 @@ class Placeholders:
 Condition = Callable[[Item, Placeholders], bool]
 _Operand = Callable[[Item, Placeholders], Value | None]
 # A path, what is done there, and its operand for SET and ADD.
-_Action = tuple[str, _Path, _Operand]
+_Action = tuple[str, Path, _Operand]
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<word>[#:]?[A-Za-z_][A-Za-z0-9_-]*|\d+)|(?P<sign><=|>=|<>|[=<>()\[\].,+-]))"
@@ -47,19 +54,6 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     ">": lambda a, b: a > b,
     ">=": lambda a, b: a >= b,
 }
-
-
-def get(item: Item, path: _Path) -> Value | None:
-    value = item.get(str(path[0]))
-    for part in path[1:]:
-        if value is None:
-            return None
-        if isinstance(part, int):
-            entries = value.get("L", ())
-            value = entries[part] if part < len(entries) else None
-        else:
-            value = value.get("M", {}).get(part)
-    return value
 
 
 class _Parser:
@@ -120,7 +114,7 @@ class _Parser:
                 path, _ = self.path(), self.take(",")
                 kind = self._operand()
                 self.take(")")
-                return lambda i, p: _is_of(get(i, p.path(path)), kind(i, p))
+                return lambda i, p: is_of(get(i, p.path(path)), kind(i, p))
         return self._comparison()
 
     def _comparison(self) -> Condition:
@@ -128,13 +122,13 @@ class _Parser:
         sign = self.take("=", "<>", *_COMPARISONS)
         right = self._operand()
         if sign in ("=", "<>"):
-            return lambda i, p: _equal(left(i, p), right(i, p)) is (sign == "=")
+            return lambda i, p: equal(left(i, p), right(i, p)) is (sign == "=")
         compare = _COMPARISONS[sign]
-        return lambda i, p: _ordered(left(i, p), right(i, p), compare)
+        return lambda i, p: ordered(left(i, p), right(i, p), compare)
 
     # --- paths and operands --------------------------------------------------------------------
 
-    def path(self) -> _Path:
+    def path(self) -> Path:
         parts: list[str | int] = [self.take()]
         while self.peek() in (".", "["):
             if self.take() == ".":
@@ -166,10 +160,10 @@ class _Parser:
             return lambda i, p: other(i, p) if (v := get(i, p.path(path))) is None else v
         if token == "list_append":
             first, second = self._arguments(self._operand)
-            return lambda i, p: _joined(first(i, p), second(i, p))
+            return lambda i, p: joined(first(i, p), second(i, p))
         if token == "size":
             (path,) = self._arguments(self.path)
-            return lambda i, p: _size(get(i, p.path(path)))
+            return lambda i, p: size(get(i, p.path(path)))
         path = self.path()
         return lambda i, p: get(i, p.path(path))
 
@@ -178,7 +172,7 @@ class _Parser:
         if self.peek() not in ("+", "-"):
             return left
         sign, right = self.take(), self._operand()
-        return lambda i, p: _added(left(i, p), right(i, p), 1 if sign == "+" else -1)
+        return lambda i, p: added(left(i, p), right(i, p), 1 if sign == "+" else -1)
 
     # --- updates -------------------------------------------------------------------------------
 
@@ -197,7 +191,7 @@ class _Parser:
                 if not self.taken(","):
                     break
 
-    def paths(self) -> Iterator[_Path]:
+    def paths(self) -> Iterator[Path]:
         yield self.path()
         while self.taken(","):
             yield self.path()
@@ -228,7 +222,7 @@ def _actions(text: str) -> Sequence[_Action]:
 
 
 @lru_cache(1024)
-def _paths(text: str) -> Sequence[_Path]:
+def _paths(text: str) -> Sequence[Path]:
     return tuple(_Parser(text).paths())
 
 
@@ -236,7 +230,7 @@ def update(text: str, item: Item, given: Placeholders) -> tuple[Item, set[str]]:
     """The item after the update, which shares what did not change with the one before, and the
     attributes that were touched. Operands and indexes mean the item before."""
     fresh, touched = dict(item), set()
-    removals: list[_Path] = []
+    removals: list[Path] = []
     for verb, named, operand in _actions(text):
         path = given.path(named)
         touched.add(str(path[0]))
@@ -245,13 +239,13 @@ def update(text: str, item: Item, given: Placeholders) -> tuple[Item, set[str]]:
             continue
         value = operand(item, given)
         if verb == "ADD":
-            value = _added(get(item, path) or {"N": "0"}, value, 1)
+            value = added(get(item, path) or {"N": "0"}, value, 1)
         if value is None:
             raise InvalidExpressionError("The provided expression refers to a missing attribute")
-        _put(fresh, path, value)
+        put(fresh, path, value)
     # From the end, so that each index means the list before the update.
     for path in sorted(removals, key=lambda p: [(isinstance(x, int), x) for x in p], reverse=True):
-        _remove(fresh, path)
+        remove(fresh, path)
     return fresh, touched
 
 
@@ -270,90 +264,5 @@ def project(text: str, item: Item, given: Placeholders) -> Item:
     return found
 
 
-def _owned(item: Item, path: _Path) -> Any:
-    """What holds the last part of the path, copied on the way down, so that the item before the
-    update stays as it was."""
-    holder: Any = item
-    for part in path[:-1]:
-        try:
-            value = holder[part]
-            kind = "L" if "L" in value else "M"
-            copied = value[kind].copy()
-        except (KeyError, IndexError, TypeError):
-            reason = "The document path provided in the update expression is invalid for update"
-            raise InvalidExpressionError(reason) from None
-        holder[part] = {kind: copied}
-        holder = copied
-    return holder
-
-
-def _put(item: Item, path: _Path, value: Value) -> None:
-    holder, last = _owned(item, path), path[-1]
-    if isinstance(holder, list):
-        assert isinstance(last, int)
-        if last >= len(holder):
-            holder.append(value)
-            return
-    holder[last] = value
-
-
-def _remove(item: Item, path: _Path) -> None:
-    if len(path) > 1 and get(item, path) is None:
-        if get(item, path[:-1]) is None:
-            _owned(item, path)
-        return
-    holder, last = _owned(item, path), path[-1]
-    if isinstance(holder, list):
-        assert isinstance(last, int)
-        del holder[last]
-    else:
-        holder.pop(last, None)
-
-
 def _nothing(item: Item, given: Placeholders) -> None:
     return None
-
-
-def _is_of(value: Value | None, kind: Value | None) -> bool:
-    return value is not None and kind is not None and kind["S"] in value
-
-
-def _equal(left: Value | None, right: Value | None) -> bool:
-    if left is None or right is None:
-        return False
-    if "N" in left and "N" in right:
-        return Decimal(left["N"]) == Decimal(right["N"])
-    return left == right
-
-
-def _ordered(left: Value | None, right: Value | None, compare: Callable[[Any, Any], bool]) -> bool:
-    """Between values of one type; what is missing compares as false."""
-    if left is None or right is None:
-        return False
-    ((kind, a),), ((other, b),) = left.items(), right.items()
-    if kind != other or kind not in ("N", "S"):
-        return False
-    return compare(Decimal(a), Decimal(b)) if kind == "N" else compare(a, b)
-
-
-def _joined(first: Value | None, second: Value | None) -> Value | None:
-    if first is None or second is None:
-        return None
-    if "L" not in first or "L" not in second:
-        raise InvalidExpressionError("An operand in the update expression has an incorrect type")
-    return {"L": [*first["L"], *second["L"]]}
-
-
-def _added(left: Value | None, right: Value | None, sign: int) -> Value | None:
-    if left is None or right is None:
-        return None
-    if "N" not in left or "N" not in right:
-        raise InvalidExpressionError("An operand in the update expression has an incorrect type")
-    return {"N": str(Decimal(left["N"]) + sign * Decimal(right["N"]))}
-
-
-def _size(value: Value | None) -> Value | None:
-    if value is None:
-        return None
-    ((_, content),) = value.items()
-    return {"N": str(len(content))}

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.benchmarks.doubles import expressions
-from tests.benchmarks.doubles.expressions import InvalidExpressionError, Item, Placeholders
+from tests.benchmarks.doubles.expressions import Placeholders
+from tests.benchmarks.doubles.values import InvalidExpressionError, Item
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 MAX_ITEM_BYTES = 400 * 1024
@@ -38,8 +39,15 @@ class _Stored:
     size: int
 
 
+# What a partition has that nobody has written to yet, by sort key; None for nothing.
+Seed = Callable[[str], tuple[str, Item] | None]
+
+
 @dataclass(slots=True)
 class Table:
+    """`seed`: items that are there from the beginning, each made when it is first asked for, so
+    that a million of them take neither time nor memory. Such a table has no index."""
+
     name: str
     partition_key: str
     sort_key: str = ""
@@ -47,6 +55,7 @@ class Table:
     # Secondary indexes: their partition key by name, and their items' sort keys or keys by value.
     indexes: dict[str, str] = field(default_factory=dict)
     partitions: dict[str, dict[str, _Stored]] = field(default_factory=dict)
+    seed: Seed = lambda _: None
     # What DynamoDB would charge on demand.
     write_units: int = 0
     read_units: float = 0.0
@@ -60,8 +69,20 @@ class Table:
         own = {self.partition_key: {"S": partition}}
         return own | ({self.sort_key: {"S": sort}} if self.sort_key else {})
 
+    def partition(self, value: str) -> dict[str, _Stored]:
+        """Its items by sort key."""
+        found = self.partitions.get(value)
+        if found is None:
+            found = {}
+            if (seeded := self.seed(value)) is not None:
+                sort, attributes = seeded
+                item = attributes | self.keyed((value, sort))
+                found[sort] = _Stored(item, size_of({"M": item}))
+                self.partitions[value] = found
+        return found
+
     def find(self, key: tuple[str, str]) -> _Stored | None:
-        return self.partitions.get(key[0], {}).get(key[1])
+        return self.partition(key[0]).get(key[1])
 
     def store(self, item: Item, size: int, before: _Stored | None) -> None:
         """Charged by the larger one of the item before and after."""
@@ -69,7 +90,7 @@ class Table:
         if size > MAX_ITEM_BYTES:
             raise Failure("ValidationException", "Item size has exceeded the maximum allowed size")
         self.wrote(max(size, before.size if before else 0))
-        self.partitions.setdefault(partition, {})[sort] = _Stored(item, size)
+        self.partitions.setdefault(partition, self.partition(partition))[sort] = _Stored(item, size)
 
     def wrote(self, size: int) -> None:
         self.write_units += max(1, math.ceil(size / WRITE_UNIT_BYTES))
@@ -107,17 +128,11 @@ class Tables:
         except InvalidExpressionError as error:
             raise Failure("ValidationException", str(error)) from error
 
-    def seed(
-        self, name: str, count: int, address: Callable[[int], str], record: Callable[[int], Item]
-    ) -> None:
-        """Puts conversations number 0 to `count` - 1 anew."""
+    def seed(self, name: str, seed: Seed) -> None:
+        """The table anew, with what `seed` makes."""
         table = self.tables[name]
         table.partitions.clear()
-        size = size_of({"M": record(0) | table.keyed((address(0), "c-000000"))})
-        for number in range(count):
-            key = address(number), f"c-{number}"
-            item = record(number) | table.keyed(key)
-            table.partitions[key[0]] = {key[1]: _Stored(item, size)}
+        table.seed = seed
 
     def _table(self, body: Body) -> Table:
         try:
@@ -176,7 +191,7 @@ class Tables:
         before = table.find((partition, sort))
         self._check(table, before, body)
         table.wrote(before.size if before else 0)
-        table.partitions.get(partition, {}).pop(sort, None)
+        table.partition(partition).pop(sort, None)
         wanted = before is not None and body.get("ReturnValues") == "ALL_OLD"
         return {"Attributes": before.item} if before and wanted else {}
 
@@ -210,7 +225,7 @@ class Tables:
             every = (s for p in table.partitions.values() for s in p.values())
             stored = [s for s in every if s.item.get(attribute) == wanted]
         else:
-            found = table.partitions.get(wanted["S"], {})
+            found = table.partition(wanted["S"])
             stored = [found[sort] for sort in sorted(found)]
         table.read((s.size for s in stored), consistent=body.get("ConsistentRead", False))
         return {"Items": [_projected(s.item, body) for s in stored], "Count": len(stored)}

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import json
 import time
+from collections import deque
 from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import parse_qs
@@ -23,12 +24,18 @@ REPLY = (
 )
 
 
+# The newest messages that are kept to be asked for.
+KEPT = 100_000
+
+
 class VendorDouble:
-    """`sent`: recipient, time by CLOCK_MONOTONIC, and number of each message that was taken."""
+    """`sent`: recipient and time by CLOCK_MONOTONIC of each message that was taken, `taken` in all;
+    the oldest ones are dropped."""
 
     def __init__(self) -> None:
         self.model_seconds = 0.0
-        self.sent: list[tuple[str, float]] = []
+        self.sent: deque[tuple[str, float]] = deque(maxlen=KEPT)
+        self.taken = 0
         self.calls = 0
         self.calls_now = 0
         self._numbers = itertools.count(1)
@@ -77,6 +84,7 @@ class VendorDouble:
         form = parse_qs(request.body.decode())
         recipient = form["To"][0]
         self.sent.append((recipient, now))
+        self.taken += 1
         created = twilio_wire.message_resource(
             f"SM{next(self._numbers):032x}",
             town.ACCOUNT,
@@ -92,8 +100,10 @@ class VendorDouble:
     def _control(self, request: Request) -> Answer:
         match request.path:
             case "/_bench/sent":
-                since = int(request.body or b"0")
-                return Answer(self.sent[since:])
+                new = self.taken - int(request.body)
+                return Answer(list(itertools.islice(reversed(self.sent), new))[::-1])
+            case "/_bench/taken":
+                return Answer(self.taken)
             case "/_bench/model":
                 self.model_seconds = json.loads(request.body)["seconds"]
                 return Answer({})
