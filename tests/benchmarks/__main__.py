@@ -8,35 +8,46 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
-from tests.benchmarks.figures import acknowledgement, concurrency, cpu, doubles, growth, idle
-from tests.benchmarks.figures.context import QUICK, THOROUGH, Bench, bench
-from tests.benchmarks.report import Report
+from tests.benchmarks.figures import billing, concurrency, cpu, doubles, growth, idle, latency
+from tests.benchmarks.figures.context import QUICK, THOROUGH, Bench, Effort, bench
+from tests.benchmarks.progress import Progress
+from tests.benchmarks.report import markdown
+from tests.benchmarks.results import Results, write
 
-# Of the table, where it goes to a file or a pipe.
-FILE_WIDTH = 130
+
+class Part(NamedTuple):
+    """`seconds`: that `measure` takes, about."""
+
+    measure: Callable[[Bench], Awaitable[None]]
+    seconds: Callable[[Effort], float]
+
+
 # In the order in which they are worth having.
-FIGURES: Mapping[str, Callable[[Bench], Awaitable[None]]] = {
-    "doubles": doubles.measure,
-    "cpu": cpu.measure,
-    "latency": acknowledgement.measure,
-    "idle": idle.measure,
-    "concurrency": concurrency.measure,
-    "growth": growth.measure,
+FIGURES: Mapping[str, Part] = {
+    "doubles": Part(doubles.measure, doubles.seconds),
+    "cpu": Part(cpu.measure, cpu.seconds),
+    "latency": Part(latency.measure, latency.seconds),
+    "idle": Part(idle.measure, idle.seconds),
+    "concurrency": Part(concurrency.measure, concurrency.seconds),
+    "growth": Part(growth.measure, growth.seconds),
+    "billing": Part(billing.measure, billing.seconds),
 }
 
 
-async def run(report: Report, names: list[str], *, quick: bool) -> bool:
+async def run(results: Results, names: list[str], effort: Effort) -> bool:
     """Whether all could be measured; one that fails keeps none of the others from it."""
-    made, complete = bench(report, QUICK if quick else THOROUGH), True
+    made, complete = bench(results, effort), True
     for name in names:
+        results.progress.begin(name)
         try:
-            await FIGURES[name](made)
+            await FIGURES[name].measure(made)
         except (TimeoutError, RuntimeError, OSError) as error:
             complete = False
-            report.say(f"{name} was not measured: {error or type(error).__name__}")
+            results.say(f"{name} was not measured: {error or type(error).__name__}")
     return complete
 
 
@@ -46,18 +57,18 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES))
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
     options = parser.parse_args()
-    console = Console()
-    if not console.is_terminal:
-        console.width = FILE_WIDTH
-    report = Report(console, options.quick)
+    effort = QUICK if options.quick else THOROUGH
+    progress = Progress({name: FIGURES[name].seconds(effort) for name in options.only})
+    results = Results(Console(), options.quick, progress)
     complete = False
     try:
-        complete = asyncio.run(run(report, options.only, quick=options.quick))
+        complete = asyncio.run(run(results, options.only, effort))
     finally:
         # What was measured before it failed or was stopped is worth having.
-        console.print(report.table())
+        content = results.content()
+        sys.stdout.write(markdown(content))
         if options.json is not None:
-            report.write(options.json)
+            write(content, options.json)
     sys.exit(0 if complete else 1)
 
 

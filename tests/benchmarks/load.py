@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tests.benchmarks.connections import BrokenError
 from tests.benchmarks.parties.started import Party
+from tests.benchmarks.prices import Usage
 from tests.benchmarks.stage import Counts, Stage
 from tests.benchmarks.webhooks import Signer, Webhook
 
@@ -56,11 +57,12 @@ class Outcome:
 
 
 class Customers:
-    """Numbers that go round, from `first`: a customer writes again when all others have."""
+    """`count` numbers from `first` on, with steps of `stride`, which has no factor in common with
+    `count`: a customer writes again when all others have."""
 
-    def __init__(self, signer: Signer, count: int, first: int = 0) -> None:
+    def __init__(self, signer: Signer, count: int, first: int = 0, stride: int = 1) -> None:
         self._signer = signer
-        self._numbers = itertools.cycle(range(first, first + count))
+        self._numbers = (first + place * stride % count for place in itertools.count())
 
     def write(self, messages: int = 1) -> list[Webhook]:
         """The messages of the next customer."""
@@ -84,7 +86,7 @@ async def run(party: Party, stage: Stage, arrivals: Sequence[Arrival]) -> Outcom
 
     Raises TimeoutError when that takes too long."""
     outcome, began = Outcome(), time.monotonic() + 0.05
-    before = len(await stage.sent(0))
+    before = await stage.taken()
     async with asyncio.TaskGroup() as group:
         for arrival in arrivals:
             due = began + arrival.at
@@ -122,16 +124,33 @@ async def settled(party: Party, stage: Stage, seconds: float = SETTLE_SECONDS) -
 
 @dataclass(frozen=True, slots=True)
 class Saturation:
-    """`turns`: replies a second. `cpu_share`: of one core, by the party meanwhile."""
+    """What a party did in `seconds`: replies, CPU seconds, and what it used of AWS."""
 
-    turns: float
-    cpu_share: float
+    seconds: float
+    replies: int
+    cpu_seconds: float
+    usage: Usage
     refused: int
+
+    @property
+    def turns(self) -> float:
+        """A second."""
+        return self.replies / self.seconds
+
+    @property
+    def cpu_share(self) -> float:
+        """Of one core."""
+        return self.cpu_seconds / self.seconds
 
     @property
     def turns_per_cpu_second(self) -> float:
         """What `turns` were, had the party a core for itself."""
-        return self.turns / self.cpu_share
+        return self.replies / self.cpu_seconds
+
+    @property
+    def requests(self) -> float:
+        """To AWS for each turn, receives left out."""
+        return self.usage.requests / self.replies
 
 
 async def saturate(
@@ -140,7 +159,7 @@ async def saturate(
     """Closed loop: so many conversations wait for their replies at any time, so that the party is
     never without work. What is measured begins when each of the first ones has had its reply: by
     then they no longer move in step. Raises TimeoutError when that takes too long."""
-    index, refused, writing = len(await stage.sent(0)), 0, set[asyncio.Task[None]]()
+    index, refused, writing = await stage.taken(), 0, set[asyncio.Task[None]]()
 
     async def write(pause: float) -> None:
         nonlocal refused
@@ -155,7 +174,7 @@ async def saturate(
         nonlocal index
         found, until = 0, time.monotonic() + seconds
         while time.monotonic() < until and found < replies:
-            new = len(await stage.sent(index))
+            new = await stage.taken() - index
             index, found = index + new, found + new
             begin(new, 0)
             await asyncio.sleep(_POLL_SECONDS)
@@ -170,10 +189,11 @@ async def saturate(
     begin(open_conversations, _BEGIN_SECONDS)
     if await go_on_for(SETTLE_SECONDS, open_conversations) < open_conversations:
         raise TimeoutError
-    began, cpu = time.monotonic(), party.cpu_seconds()
+    usage, began, cpu = await stage.usage(party.resources), time.monotonic(), party.cpu_seconds()
     replies = await go_on_for(seconds, math.inf)
-    took = time.monotonic() - began
-    found = Saturation(replies / took, (party.cpu_seconds() - cpu) / took, refused)
+    took, cpu = time.monotonic() - began, party.cpu_seconds() - cpu
+    usage = await stage.usage(party.resources) - usage
+    found = Saturation(took, replies, cpu, usage, refused)
     await asyncio.gather(*writing)
     await settled(party, stage)
     return found

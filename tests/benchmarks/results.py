@@ -1,9 +1,9 @@
-"""Figures, as a table and as JSON."""
+"""What a run of the bench found, as it is shown meanwhile and written as JSON."""
 
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from tests.benchmarks.arithmetic import Spread
+from tests.benchmarks.progress import Progress
 
 _PACKAGES = ("aiohttp", "aiobotocore", "botocore", "boto3", "openai", "twilio")
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured number. `low` and `high`: between which its repeats lay; `of`: how many
-    repeats or samples it was taken from; `goal`: in words, empty for none."""
+    """One number. `low` and `high`: between which its repeats lay; `of`: how many repeats or
+    samples it was taken from; `at_most`: its goal, None for none; `repeats`: the number in each."""
 
     group: str
     name: str
@@ -31,62 +31,75 @@ class Figure:
     low: float | None = None
     high: float | None = None
     of: int = 1
-    goal: str = ""
+    at_most: float | None = None
     note: str = ""
+    repeats: Sequence[float] = ()
 
     @classmethod
     def spread(
-        cls, group: str, name: str, party: str, values: list[float], unit: str, **more: Any
+        cls, group: str, name: str, party: str, values: Sequence[float], unit: str, **more: Any
     ) -> "Figure":
-        found = Spread.of(values)
+        """The median of some repeats."""
+        found, of = Spread.of(values), len(values)
         return cls(
-            group, name, party, found.median, unit, found.low, found.high, len(values), **more
+            group,
+            name,
+            party,
+            found.median,
+            unit,
+            found.low,
+            found.high,
+            of,
+            repeats=values,
+            **more,
         )
 
 
 @dataclass(slots=True)
-class Report:
-    """All figures of a run."""
+class Results:
+    """`figures`: for the tables. `samples`: what they were computed from, by what was measured."""
 
     console: Console
     quick: bool
+    progress: Progress
     figures: list[Figure] = field(default_factory=list)
+    samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def say(self, text: str) -> None:
         self.console.print(
-            f"[dim]{datetime.now(UTC):%H:%M:%S}[/dim] {text}", highlight=False, soft_wrap=True
+            f"[dim]{self.progress.line()}[/dim] {text}", highlight=False, soft_wrap=True
         )
 
     def add(self, figures: Iterable[Figure]) -> None:
         self.figures += figures
 
-    def table(self) -> Table:
-        table = Table("figure", "party", "value", "from", "to", "of", "goal, notes", box=None)
-        group = ""
-        for figure in self.figures:
-            if figure.group != group:
-                group = figure.group
-                table.add_section()
-                table.add_row(f"[bold]{group}[/bold]")
-            table.add_row(
-                figure.name,
-                figure.party,
-                f"{_short(figure.value)} {figure.unit}",
-                _short(figure.low),
-                _short(figure.high),
-                str(figure.of),
-                "; ".join(filter(None, (figure.goal, figure.note))),
-            )
-        return table
+    def keep(self, kind: str, **sample: Any) -> None:
+        """`sample`: as JSON has it."""
+        self.samples.setdefault(kind, []).append(sample)
 
-    def write(self, path: Path) -> None:
-        content = {
+    def content(self) -> dict[str, Any]:
+        return {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "quick": self.quick,
+            "minutes": round(self.progress.elapsed() / 60, 1),
             "machine": machine(),
             "figures": [asdict(figure) for figure in self.figures],
+            "samples": self.samples,
         }
-        path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def write(content: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `write` wrote."""
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def figures(content: dict[str, Any]) -> list[Figure]:
+    return [Figure(**figure) for figure in content["figures"]]
 
 
 def machine() -> dict[str, Any]:
@@ -95,14 +108,6 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "kernel": platform.release(),
-        "load_average": os.getloadavg()[0],
+        "load_average": round(os.getloadavg()[0], 2),
         "packages": {name: version(name) for name in _PACKAGES},
     }
-
-
-def _short(value: float | None) -> str:
-    if value is None:
-        return ""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"

@@ -6,7 +6,9 @@ from collections import Counter
 import pytest
 
 from tests.benchmarks.arithmetic import Spread, percentile, ratios
-from tests.benchmarks.prices import Usage
+from tests.benchmarks.figures import billing
+from tests.benchmarks.figures.latency import MODEL_SECONDS
+from tests.benchmarks.prices import Usage, lambda_dollars
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,18 @@ def test_usage_costs_requests_of_sqs_and_units_of_dynamodb() -> None:
     polled = Usage(counts + Counter({"ReceiveMessage": 5}), 10, 2.5)
     assert polled.requests == 7
     assert (polled - turn).dollars * 1e6 == pytest.approx(5 * 0.40 + 0.625 + 0.5 * 0.125)
+
+
+def test_lambda_bills_whole_milliseconds_of_memory_and_each_call() -> None:
+    a_second = lambda_dollars([0.9991], 1024)
+    assert a_second == pytest.approx(0.20e-6 + 0.0000166667)
+    assert lambda_dollars([0.5, 0.5], 512) == pytest.approx(2 * 0.20e-6 + 0.5 * 0.0000166667)
+
+
+def test_a_turn_on_lambda_waits_for_the_model_once() -> None:
+    webhook, reply = [0.01] * 6, [0.02, 0.02, 0.25] * 2
+    short = billing.turn(webhook, reply, 3, 1024, MODEL_SECONDS)
+    real = billing.turn(webhook, reply, 3, 1024, MODEL_SECONDS + 1)
+    assert real - short == pytest.approx(0.0000166667)
+    functions = 6 * 0.20e-6 + (0.03 + 0.29) * 0.0000166667
+    assert short == pytest.approx(functions + 3 * 1.00e-6)

@@ -35,3 +35,21 @@ def test_a_webhook_is_complete_and_of_its_customer() -> None:
     assert form["From"] == f"whatsapp:{town.customer(21)}" == f"whatsapp:{webhook.customer}"
     assert form["To"] == f"whatsapp:{town.BUSINESSES[1]}"
     assert form["MessageSid"] == webhook.sid
+
+
+def test_customers_with_a_stride_are_all_of_them_from_all_over_the_table() -> None:
+    customers = Customers(Signer(1), 1_000, first=500, stride=7_919)
+    written = [customers.write()[0].customer for _ in range(1_001)]
+    assert set(written) == {town.customer(n) for n in range(500, 1_500)}
+    assert written[0] == written[1_000]
+    assert written[1] == town.customer(500 + 919)
+
+
+def test_a_table_has_the_first_customers_conversations_and_no_others() -> None:
+    found = town.conversation(1_000_000, town.customer(999_999))
+    assert found is not None
+    assert found[0] == "c-999999"
+    assert found[1]["company_tel"] == {"S": town.business(999_999)}
+    assert town.conversation(1_000_000, town.customer(1_000_000)) is None
+    assert town.conversation(1_000_000, "+447700900001") is None
+    assert town.conversation(1_000_000, "archive#c-1") is None

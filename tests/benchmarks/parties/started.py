@@ -1,8 +1,10 @@
 """The parties as the bench sees them: started, with a table and queues of their own."""
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.benchmarks import processes, town
 from tests.benchmarks.connections import Connections
@@ -27,15 +29,18 @@ _REPLYD = {
 @dataclass(frozen=True, slots=True)
 class Options:
     """`quiet_seconds`: the window, or the delay that stands for it; `on`: the cores of the party;
-    `replyd`: further settings; `reply_runners`: warm instances of the reply function, one for each
-    turn at once; `conversations`: in the table."""
+    `beside`: those of the gateway before the functions, which is not measured; `replyd`: further
+    settings; `reply_runners`: warm instances of the reply function, one for each turn at once;
+    `conversations`: in the table; `lag_file`: where replyd's loop writes how late it was."""
 
     quiet_seconds: int = QUIET_SECONDS
     on: tuple[int, ...] = ()
+    beside: tuple[int, ...] = ()
     replyd: Mapping[str, str] = field(default_factory=dict)
     webhook_runners: int = 2
     reply_runners: int = 4
     conversations: int = 20_000
+    lag_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,26 @@ def replyd_environ(stage: Stage, resources: Resources, options: Options) -> dict
     return common | _REPLYD | mine | dict(options.replyd)
 
 
+async def _started(name: str, stage: Stage, mine: Resources, options: Options) -> Running:
+    if name == REPLYD:
+        command, environ = ["replyd", "serve"], replyd_environ(stage, mine, options)
+        if options.lag_file is not None:
+            command[0] = "tests.benchmarks.parties.watched"
+            environ["BENCH_LAG_FILE"] = str(options.lag_file)
+        return await processes.start(command, environ, speaks_on="stderr", on=options.on)
+    environ = stage.environ(mine) | {"BENCH_QUIET_SECONDS": str(options.quiet_seconds)}
+    if name == FLOOR:
+        return await processes.start(["tests.benchmarks.parties.floor"], environ, on=options.on)
+    environ |= {
+        "BENCH_WEBHOOK_RUNNERS": str(options.webhook_runners),
+        "BENCH_REPLY_RUNNERS": str(options.reply_runners),
+        "BENCH_OPENAI_API": "assistants" if name == ASSISTANTS else "responses",
+        "BENCH_FUNCTION_CORES": json.dumps(options.on or processes.cores()),
+        "BENCH_GATEWAY_CORES": json.dumps(options.beside or processes.cores()),
+    }
+    return await processes.start(["tests.benchmarks.parties.two_lambda.gateway"], environ)
+
+
 @asynccontextmanager
 async def opened(
     name: str,
@@ -80,24 +105,7 @@ async def opened(
     """One of PARTIES, or ASSISTANTS. `resources`: those of another instance, which it shares."""
     async with AsyncExitStack() as stack:
         mine = resources or await stage.provide(name, options.conversations)
-        if name == REPLYD:
-            running = await processes.start(
-                ["replyd", "serve"],
-                replyd_environ(stage, mine, options),
-                speaks_on="stderr",
-                on=options.on,
-            )
-        else:
-            module = "floor" if name == FLOOR else "two_lambda.gateway"
-            environ = stage.environ(mine) | {
-                "BENCH_QUIET_SECONDS": str(options.quiet_seconds),
-                "BENCH_WEBHOOK_RUNNERS": str(options.webhook_runners),
-                "BENCH_REPLY_RUNNERS": str(options.reply_runners),
-                "BENCH_OPENAI_API": "assistants" if name == ASSISTANTS else "responses",
-            }
-            running = await processes.start(
-                [f"tests.benchmarks.parties.{module}"], environ, on=options.on
-            )
+        running = await _started(name, stage, mine, options)
         stack.push_async_callback(running.end)
         webhooks = Connections(running.hello["port"])
         stack.callback(webhooks.close)

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from collections import deque
 from typing import Any
 
 from aiobotocore.config import AioConfig
@@ -25,6 +26,10 @@ _WEBHOOKS, _REPLIES = (
 # As many as Lambda begins with.
 _POLLERS = 5
 STOP_SECONDS = 10.0
+_KEPT = 100_000
+_FUNCTION_CORES, _GATEWAY_CORES = (
+    frozenset(json.loads(os.environ[f"BENCH_{name}_CORES"])) for name in ("FUNCTION", "GATEWAY")
+)
 
 
 class Function:
@@ -35,6 +40,8 @@ class Function:
         self._instances = instances
         self._free: asyncio.Queue[asyncio.subprocess.Process] = asyncio.Queue()
         self._processes: list[asyncio.subprocess.Process] = []
+        # How long each event took, of those that nobody has asked for yet.
+        self.seconds: deque[float] = deque(maxlen=_KEPT)
 
     @property
     def pids(self) -> list[int]:
@@ -61,15 +68,11 @@ class Function:
             self._free.put_nowait(process)
 
     async def stop(self) -> None:
-        """A runner ends with its input, when it has answered."""
+        """At once: whatever it was given has been waited for."""
         for process in self._processes:
-            assert process.stdin is not None
-            process.stdin.close()
-        async with asyncio.timeout(STOP_SECONDS):
-            for process in self._processes:
-                assert process.stdout is not None
-                await process.stdout.read()
-                await process.wait()
+            process.terminate()
+        for process in self._processes:
+            await process.wait()
 
     async def __call__(self, event: Any) -> Any:
         process = await self._free.get()
@@ -78,7 +81,9 @@ class Function:
         process.stdin.write(json.dumps(event).encode() + b"\n")
         line = await process.stdout.readline()
         self._free.put_nowait(process)
-        return json.loads(line)
+        answer, seconds = json.loads(line)
+        self.seconds.append(seconds)
+        return answer
 
 
 class Gateway:
@@ -89,7 +94,13 @@ class Gateway:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, request: Request) -> Answer:
-        """The event has what the functions read, in the form of API Gateway's payload 2.0."""
+        """The event has what the functions read, in the form of API Gateway's payload 2.0.
+        `/_bench/seconds` is the bench's own."""
+        if request.path == "/_bench/seconds":
+            taken = [list(self._webhook.seconds), list(self._reply.seconds)]
+            self._webhook.seconds.clear()
+            self._reply.seconds.clear()
+            return Answer(taken)
         event = {
             "version": "2.0",
             "rawPath": request.path,
@@ -134,7 +145,11 @@ async def main() -> None:
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, over.set)
     webhook, reply = Function("webhook", _WEBHOOKS), Function("reply", _REPLIES)
+    # They import on all cores, which is sooner done.
     await asyncio.gather(webhook.start(), reply.start())
+    for pid in (*webhook.pids, *reply.pids):
+        os.sched_setaffinity(pid, _FUNCTION_CORES)
+    os.sched_setaffinity(0, _GATEWAY_CORES)
     gateway = Gateway(webhook, reply)
     server = await loop.create_server(lambda: Connection(gateway), "127.0.0.1", 0, backlog=1024)
     config = AioConfig(max_pool_connections=100, read_timeout=30)

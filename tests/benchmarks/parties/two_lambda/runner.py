@@ -1,13 +1,15 @@
 """One warm instance of a function: `python -m tests.benchmarks.parties.two_lambda.runner NAME`.
 
-An event is a line of JSON on the standard input, its answer one on the standard output. Lambda's
-runtime fetches and posts them over HTTP, which costs more.
+An event is a line of JSON on the standard input, its answer one on the standard output, with the
+seconds that the function took, which are what Lambda bills. Lambda's runtime fetches and posts them
+over HTTP, which costs more.
 """
 
 import importlib
 import json
 import logging
 import sys
+import time
 
 
 def main() -> None:
@@ -18,7 +20,9 @@ def main() -> None:
     handler = importlib.import_module(f"{package}.{sys.argv[1]}").handler
     _write({})
     for line in sys.stdin:
-        _write(handler(json.loads(line), None))
+        began = time.monotonic()
+        answer = handler(json.loads(line), None)
+        _write([answer, time.monotonic() - began])
 
 
 def _write(answer: object) -> None:
