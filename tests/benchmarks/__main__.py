@@ -66,9 +66,9 @@ def main() -> None:
     finally:
         # What was measured before it failed or was stopped is worth having.
         content = results.content()
-        sys.stdout.write(markdown(content))
         if options.json is not None:
             write(content, options.json)
+        sys.stdout.write(markdown(content))
     sys.exit(0 if complete else 1)
 
 

@@ -89,7 +89,7 @@ class Results:
 
 
 def write(content: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    path.write_text(json.dumps(content) + "\n")
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def test_customers_with_a_stride_are_all_of_them_from_all_over_the_table() -> No
 def test_a_table_has_the_first_customers_conversations_and_no_others() -> None:
     found = town.conversation(1_000_000, town.customer(999_999))
     assert found is not None
-    assert found[0] == "c-999999"
+    assert found[0] == town.conversation_id(999_999) == "c-999999"
+    assert len(town.conversation_id(0)) == len(found[0])
     assert found[1]["company_tel"] == {"S": town.business(999_999)}
     assert town.conversation(1_000_000, town.customer(1_000_000)) is None
     assert town.conversation(1_000_000, "+447700900001") is None

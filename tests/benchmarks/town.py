@@ -41,17 +41,23 @@ def customer(number: int) -> str:
     return f"{_CUSTOMER}{number:08d}"
 
 
+def conversation_id(number: int) -> str:
+    """Of customer number so and so; all are of one length, as DynamoDB charges by bytes."""
+    return f"c-{number:06d}"
+
+
 def conversation(count: int, address: str) -> tuple[str, dict[str, Any]] | None:
     """The id and the further attributes of the conversation with that address, as DynamoDB has them
     on the wire; None when it is none of the first `count` customers'."""
     digits = address.removeprefix(_CUSTOMER)
     if digits == address or not digits.isdecimal() or (number := int(digits)) >= count:
         return None
-    return f"c-{number}", _RECORDS[number % len(_RECORDS)]
+    return conversation_id(number), _RECORDS[number % len(_RECORDS)]
 
 
 def question(number: int) -> str:
-    return f"{_QUESTION} ({number})"
+    """What customer number so and so asks; all are of one length."""
+    return f"{_QUESTION} ({number:06d})"
 
 
 def business(number: int) -> str:

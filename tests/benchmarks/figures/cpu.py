@@ -4,7 +4,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 from tests.benchmarks import load
 from tests.benchmarks.arithmetic import ratios
@@ -43,6 +44,17 @@ class Sample:
     @property
     def per_turn_ms(self) -> float:
         return 1000 * self.cpu_seconds / self.replies
+
+    def kept(self) -> dict[str, Any]:
+        """For the JSON file."""
+        return {
+            "cpu_seconds": self.cpu_seconds,
+            "messages": self.messages,
+            "replies": self.replies,
+            "write_units": self.usage.write_units,
+            "read_units": self.usage.read_units,
+            "counts": self.usage.counts,
+        }
 
     @property
     def requests(self) -> float:
@@ -118,7 +130,7 @@ async def measure(bench: Bench) -> None:
                         party, doubles, customers, burst=burst, seconds=effort.sample_seconds
                     )
                     samples.add(shape, name, taken)
-                    results.keep("cpu", shape=shape, party=name, **asdict(taken))
+                    results.keep("cpu", shape=shape, party=name, **taken.kept())
                     results.say(
                         f"CPU {repeat}/{effort.repeats} {shape:14} {name:22} "
                         f"{taken.per_message_ms:6.2f} ms a message, "

@@ -34,7 +34,7 @@ async def measure(bench: Bench) -> None:
                 "TableName": resources.table,
                 "Key": {
                     "recipient_tel": customer,
-                    "conversation_id": {"S": f"c-{number % 10_000}"},
+                    "conversation_id": {"S": town.conversation_id(number % 10_000)},
                 },
                 "ConditionExpression": "(attribute_exists(#n0) AND NOT #n1.#n2 >= :v0)",
                 "UpdateExpression": "SET #n3 = :v1, #n1 = :v2 ADD #n4 :v3",
