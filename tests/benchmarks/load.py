@@ -124,23 +124,16 @@ async def settled(party: Party, stage: Stage, seconds: float = SETTLE_SECONDS) -
 
 @dataclass(frozen=True, slots=True)
 class Saturation:
-    """What a party did in `seconds`: replies, CPU seconds, and what it used of AWS."""
+    """`turns`: a second, and `cpu_share`: of one core, by the party, both while it had all that it
+    could do. From the first message to the last reply, so that all the work for each turn is in it:
+    `replies`, `cpu_seconds`, and what was used of AWS."""
 
-    seconds: float
+    turns: float
+    cpu_share: float
     replies: int
     cpu_seconds: float
     usage: Usage
     refused: int
-
-    @property
-    def turns(self) -> float:
-        """A second."""
-        return self.replies / self.seconds
-
-    @property
-    def cpu_share(self) -> float:
-        """Of one core."""
-        return self.cpu_seconds / self.seconds
 
     @property
     def turns_per_cpu_second(self) -> float:
@@ -157,9 +150,11 @@ async def saturate(
     party: Party, stage: Stage, customers: Customers, *, open_conversations: int, seconds: float
 ) -> Saturation:
     """Closed loop: so many conversations wait for their replies at any time, so that the party is
-    never without work. What is measured begins when each of the first ones has had its reply: by
+    never without work. Turns a second count from when each of the first ones has had its reply: by
     then they no longer move in step. Raises TimeoutError when that takes too long."""
-    index, refused, writing = await stage.taken(), 0, set[asyncio.Task[None]]()
+    usage, cpu = await stage.usage(party.resources), party.cpu_seconds()
+    first = index = await stage.taken()
+    refused, writing = 0, set[asyncio.Task[None]]()
 
     async def write(pause: float) -> None:
         nonlocal refused
@@ -189,14 +184,15 @@ async def saturate(
     begin(open_conversations, _BEGIN_SECONDS)
     if await go_on_for(SETTLE_SECONDS, open_conversations) < open_conversations:
         raise TimeoutError
-    usage, began, cpu = await stage.usage(party.resources), time.monotonic(), party.cpu_seconds()
+    began, cpu_began = time.monotonic(), party.cpu_seconds()
     replies = await go_on_for(seconds, math.inf)
-    took, cpu = time.monotonic() - began, party.cpu_seconds() - cpu
-    usage = await stage.usage(party.resources) - usage
-    found = Saturation(took, replies, cpu, usage, refused)
+    took = time.monotonic() - began
+    turns, cpu_share = replies / took, (party.cpu_seconds() - cpu_began) / took
     await asyncio.gather(*writing)
     await settled(party, stage)
-    return found
+    every, cpu = await stage.taken() - first, party.cpu_seconds() - cpu
+    usage = await stage.usage(party.resources) - usage
+    return Saturation(turns, cpu_share, every, cpu, usage, refused)
 
 
 async def _status(party: Party, webhook: Webhook) -> int:

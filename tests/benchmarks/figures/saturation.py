@@ -48,7 +48,8 @@ def kept(results: Results, taken: Saturation, **labels: object) -> None:
     results.keep(
         "saturation",
         **labels,
-        seconds=taken.seconds,
+        turns=taken.turns,
+        cpu_share=taken.cpu_share,
         replies=taken.replies,
         cpu_seconds=taken.cpu_seconds,
         refused=taken.refused,
