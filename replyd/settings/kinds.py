@@ -9,7 +9,6 @@ from replyd.settings.values import as_tool_name
 FROZEN = ConfigDict(
     frozen=True,
     extra="forbid",
-    use_attribute_docstrings=True,
     str_strip_whitespace=True,
     allow_inf_nan=False,
     validate_default=True,

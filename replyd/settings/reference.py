@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from replyd.settings import schema
+from replyd.settings.descriptions import description
 from replyd.settings.names import Path as Location
 from replyd.settings.names import dotted
 from replyd.settings.schema import Group, Tables
@@ -109,16 +110,17 @@ def _toml_part(parent: Group, at: Location, node: schema.Node) -> Iterator[str]:
             yield ""
             yield from _toml_part(node, (*at, key), inner)
     elif isinstance(node, Tables):
-        yield from _comment(_about(node))
+        yield from _comment(_about(parent, at[-1], node))
         if not _inherits(parent, node):
             for key, field in node.model.model_fields.items():
                 need = " (required)" if schema.is_required(field) else ""
-                yield from _comment(f"{key}{need}: {field.description}", hang="    ")
+                about = description(node.model, key)
+                yield from _comment(f"{key}{need}: {about}", hang="    ")
         for name, example in node.field.examples[0].items() if node.field.examples else ():
             yield from ("", f"#[{dotted(*at, name)}]")
             yield from (f"#{key} = {_toml(item)}" for key, item in example.items())
     else:
-        yield from _comment(node.description or "")
+        yield from _comment(description(parent.model, at[-1]))
         value = _shown(node)
         if isinstance(value, Mapping):
             yield f"[{dotted(*at)}]"
@@ -131,8 +133,8 @@ def _late(node: schema.Node) -> bool:
     return not isinstance(node, FieldInfo) or isinstance(_shown(node), Mapping)
 
 
-def _about(node: Tables) -> str:
-    return f"{node.model.__doc__} {node.field.description or ''}"
+def _about(parent: Group, key: str, node: Tables) -> str:
+    return f"{node.model.__doc__} {description(parent.model, key)}"
 
 
 def _inherits(parent: Group, node: Tables) -> bool:
@@ -153,7 +155,7 @@ def _markdown_part(parent: Group, at: Location, node: schema.Node) -> Iterator[s
                 yield from _markdown_part(node, (*at, key), inner)
     elif isinstance(node, Tables):
         name = f"{dotted(*at)}.<name>"
-        yield from (f"{heading} `{name}`", "", _flat(_about(node)), "")
+        yield from (f"{heading} `{name}`", "", _flat(_about(parent, at[-1], node)), "")
         if _inherits(parent, node):
             keys = ", ".join(f"`{key}`" for key in node.model.model_fields)
             yield from (f"Its settings, explained above: {keys}.", "")
@@ -173,7 +175,7 @@ def _rows(group: Group, prefix: str) -> Iterator[str]:
                 f"`{prefix}{key}`",
                 _kind(key, field),
                 "required" if schema.is_required(field) else _default(field),
-                _flat(field.description or "").replace("|", "\\|"),
+                _flat(description(group.model, key)).replace("|", "\\|"),
             )
             yield f"| {' | '.join(cells)} |"
     yield ""
