@@ -82,9 +82,17 @@ def _own(settings: Settings, accounts: Accounts | None) -> AbstractAsyncContextM
     return twilio_accounts(settings) if accounts is None else nullcontext(accounts)
 
 
-async def aws_client(stack: AsyncExitStack, settings: Settings, service: str) -> Any:
+async def aws_client(
+    stack: AsyncExitStack, settings: Settings, service: str, session: aws.Session | None = None
+) -> Any:
+    """`session`: that of other clients, so that credentials are looked up once for all."""
     return await stack.enter_async_context(
-        aws.create_client(service, region=settings.aws.region or None, direct=settings.aws.direct)
+        aws.create_client(
+            service,
+            region=settings.aws.region or None,
+            direct=settings.aws.direct,
+            session=session,
+        )
     )
 
 

@@ -62,8 +62,10 @@ async def supervisor(
         )
     async with AsyncExitStack() as stack:
         clock, owner = SystemClock(), f"{socket.gethostname()}-{os.getpid()}"
-        store = DynamoStore(await aws_client(stack, settings, "dynamodb"), table_layout(settings))
-        sqs = await aws_client(stack, settings, "sqs")
+        session = aws.create_session()
+        dynamodb = await aws_client(stack, settings, "dynamodb", session)
+        store = DynamoStore(dynamodb, table_layout(settings))
+        sqs = await aws_client(stack, settings, "sqs", session)
         wakeups = SqsWakeups(
             sqs,
             await stack.enter_async_context(
@@ -73,6 +75,7 @@ async def supervisor(
                     read_timeout=settings.queues.wait_seconds + _POLL_MARGIN_SECONDS,
                     connections=settings.queues.receivers,
                     direct=settings.aws.direct,
+                    session=session,
                 )
             ),
             settings.queues.replies_url,
