@@ -323,7 +323,7 @@ async def _counter(arguments: argparse.Namespace) -> AsyncIterator["Counter"]:
 
 @asynccontextmanager
 async def _reach(arguments: argparse.Namespace) -> AsyncIterator["Reach"]:
-    from replyd.bootstrap.operators import reach as opened
+    from replyd.bootstrap.erasure import reach as opened
 
     settings = _settings(arguments, require_serving=False)
     sids = (*settings.twilio.accounts, *settings.twilio.account_sids)

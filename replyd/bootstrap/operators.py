@@ -9,19 +9,16 @@ from replyd.adapters.dynamodb import DynamoStore
 from replyd.adapters.sqs import SqsHandoffs, SqsWakeups
 from replyd.adapters.system import SystemClock, SystemIds
 from replyd.adapters.table_scan import TableScan
-from replyd.adapters.twilio.erasure import open_eraser
 from replyd.bootstrap.ai import ai_parts
 from replyd.bootstrap.connections import (
     aws_client,
     table_layout,
-    twilio_accounts,
     twilio_channel,
 )
 from replyd.bootstrap.parts import Parts
-from replyd.bootstrap.policies import policies, profiles
+from replyd.bootstrap.policies import policies
 from replyd.bootstrap.wiring import daemon
 from replyd.flows.desk import Desk
-from replyd.flows.forget import Reach
 from replyd.flows.person import People
 from replyd.ports import Telemetry
 from replyd.runtime.operator_api import OperatorApi
@@ -61,41 +58,6 @@ async def people(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Peop
             owner=f"{socket.gethostname()}-{os.getpid()}",
         )
         yield daemon(settings, parts, telemetry).people
-
-
-@asynccontextmanager
-async def reach(settings: Settings) -> AsyncIterator[Reach]:
-    """For the command that erases a customer."""
-    # Only here: what it needs takes long to import, and nobody else does.
-    from replyd.bootstrap.openai import thread_erasers  # noqa: PLC0415 - as said above
-
-    async with AsyncExitStack() as stack:
-        dynamodb = await aws_client(stack, settings, "dynamodb")
-        accounts = await stack.enter_async_context(twilio_accounts(settings))
-        twilio, layout = settings.twilio, table_layout(settings)
-        _, policy = policies(settings)
-        known = profiles(settings)
-        yield Reach(
-            store=DynamoStore(dynamodb, layout),
-            table=TableScan(dynamodb, layout),
-            messages=await stack.enter_async_context(
-                open_eraser(
-                    accounts, base_url=twilio.base_url, timeout_seconds=twilio.timeout_seconds
-                )
-            ),
-            accounts=tuple(dict.fromkeys((*twilio.accounts, *twilio.account_sids))),
-            threads=await stack.enter_async_context(thread_erasers(settings)),
-            profile_of=lambda conversation: known.of(conversation).name,
-            clock=SystemClock(),
-            ids=SystemIds(),
-            owner=f"{socket.gethostname()}-{os.getpid()}",
-            lease_ms=policy.lease_ms,
-            skew_ms=policy.skew_ms,
-            address_attribute=settings.conversations.address_attribute,
-            key_names=tuple(filter(None, (layout.partition_key, layout.sort_key))),
-            profile_attribute=settings.ai.profile_attribute,
-            assistant_attribute=settings.ai.assistants.attribute,
-        )
 
 
 async def operator_api(

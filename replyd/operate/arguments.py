@@ -11,6 +11,8 @@ from replyd.domain import address
 # `argparse` has no public name for what `add_subparsers` returns.
 Commands = Any
 Run = Callable[[argparse.Namespace], int]
+# Adds a command with what all operators' commands have in common.
+Add = Callable[..., argparse.ArgumentParser]
 
 # The queues whose dead letters are looked after.
 REPLIES, HANDOFF = "replies", "handoff"
@@ -163,6 +165,85 @@ def add_forget(commands: Commands, run: Run) -> None:
     forget.add_argument("--json", action="store_true", help="for scripts")
     add_settings(forget)
     forget.set_defaults(run=run)
+
+
+def add_consent(parent: Commands, add: Add, run: Any, open_desk: Any) -> None:
+    """Below `conversation`; `add` and what it is given as `commands.add_to` has them."""
+    parser = add(
+        parent,
+        "consent",
+        run,
+        open_desk,
+        help="when a customer said STOP and START",
+        description="For each record of a customer, newest first: whether the AI may write, and "
+        "the newest 100 times that the customer changed it. Exit code 1 when there is no record.",
+    )
+    parser.add_argument("tel", type=customer, metavar="TEL", help="such as +447700900001")
+
+
+def add_people(parent: Commands, add: Add, run: Any, *, open_desk: Any, open_counter: Any) -> None:
+    """The commands with which people act, as `add_consent`: `act` tells `run` which one it is."""
+    listed = add(
+        parent,
+        "list",
+        run,
+        open_desk,
+        help="conversations, such as those whose customer waits for a person",
+        description="A page of the table, in no order; each costs the reading of up to 1,000 "
+        "items. Says how to see the next one.",
+    )
+    listed.set_defaults(act="list")
+    listed.add_argument("--waiting", action="store_true", help="only where the customer waits")
+    listed.add_argument("--limit", type=count, default=50, metavar="N", help="default 50")
+    listed.add_argument("--cursor", default="", help="of the page before")
+    handoff = add(
+        parent,
+        "handoff",
+        run,
+        open_counter,
+        help="take a conversation from the AI",
+        description="Sets handoff_to_human: no AI reply starts from now on, and new messages go to "
+        "the handoff queue.",
+    )
+    handoff.add_argument("--reason", default="", metavar="TEXT", help="kept in the record")
+    release = add(
+        parent,
+        "release",
+        run,
+        open_counter,
+        help="give a conversation back to the AI",
+        description="Lowers handoff_to_human: the AI answers what comes next.",
+    )
+    reply = add(
+        parent,
+        "reply",
+        run,
+        open_counter,
+        help="answer as a person",
+        description="Sends the text to the customer, once, and takes the conversation from the AI. "
+        "Waits up to 20 s for the AI to end its turn; exit code 75 when it does not.",
+    )
+    for parser, act in ((handoff, "handoff"), (release, "release"), (reply, "reply")):
+        parser.set_defaults(act=act)
+        parser.add_argument("tel", type=customer, metavar="TEL", help="such as +447700900001")
+        parser.add_argument(
+            "conversation_id",
+            nargs="?",
+            default="",
+            metavar="CONVERSATION",
+            help="default: the one that takes new messages, where there is one",
+        )
+        parser.add_argument("--author", type=name, required=True, metavar="NAME", help="who acts")
+    reply.add_argument("--text", required=True, help="what is sent")
+    reply.add_argument(
+        "--key",
+        type=sid,
+        metavar="KEY",
+        help="of an earlier try: sends nothing that was sent under it (default: a new one, shown)",
+    )
+    reply.add_argument(
+        "--account", default="", metavar="SID", help="Twilio's, where the record does not tell"
+    )
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

@@ -7,12 +7,22 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
-from replyd.operate import consent, people
-from replyd.operate.arguments import HANDOFF, REPLIES, add_bodies, count, customer, sid
+from replyd.operate.arguments import (
+    HANDOFF,
+    REPLIES,
+    Commands,
+    add_bodies,
+    add_consent,
+    add_people,
+    count,
+    customer,
+    sid,
+)
 
 if TYPE_CHECKING:
     from replyd.flows.desk import Desk
     from replyd.operate.dlq import Morgue
+    from replyd.operate.people import Counter
 
 OK = 0
 NOTHING_FOUND = 1
@@ -20,22 +30,20 @@ USAGE = 2
 
 OpenDesk = Callable[[argparse.Namespace], "AbstractAsyncContextManager[Desk]"]
 OpenMorgue = Callable[[argparse.Namespace], "AbstractAsyncContextManager[Morgue]"]
-
-# `argparse` has no public name for what `add_subparsers` returns.
-_Commands = Any
+OpenCounter = Callable[[argparse.Namespace], "AbstractAsyncContextManager[Counter]"]
 
 
 def add_to(
-    commands: _Commands,
+    commands: Commands,
     *,
     add_settings: Callable[[argparse.ArgumentParser], None],
     open_desk: OpenDesk,
     open_morgue: OpenMorgue,
-    open_counter: people.OpenCounter,
+    open_counter: OpenCounter,
 ) -> None:
     """Add `conversation`, `explain` and `dlq`, all of whose `run` return an exit code."""
 
-    def add(parent: _Commands, name: str, run: Any, opened: Any, **texts: str) -> Any:
+    def add(parent: Commands, name: str, run: Any, opened: Any, **texts: str) -> Any:
         parser = parent.add_parser(name, **texts)
         parser.add_argument("--json", action="store_true", help="for scripts")
         add_settings(parser)
@@ -60,8 +68,8 @@ def add_to(
     )
     add_bodies(show)
 
-    consent.add_to(conversation, add, open_desk=open_desk)
-    people.add_to(conversation, add, open_desk=open_desk, open_counter=open_counter)
+    add_consent(conversation, add, _consent, open_desk)
+    add_people(conversation, add, _people, open_desk=open_desk, open_counter=open_counter)
 
     explain = add(
         commands,
@@ -143,6 +151,18 @@ async def _show(arguments: argparse.Namespace, open_desk: OpenDesk) -> int:
     hint = "" if arguments.tel.startswith("+") else ": a phone number starts with + here"
     print(f"no record of {arguments.tel} in the table{hint}", file=sys.stderr)
     return NOTHING_FOUND
+
+
+async def _consent(arguments: argparse.Namespace, open_desk: OpenDesk) -> int:
+    from replyd.operate import consent
+
+    return await consent.run(arguments, open_desk)
+
+
+async def _people(arguments: argparse.Namespace, opened: OpenDesk | OpenCounter) -> int:
+    from replyd.operate import people
+
+    return await people.RUN[arguments.act](arguments, opened)
 
 
 async def _explain(arguments: argparse.Namespace, open_desk: OpenDesk) -> int:

@@ -8,24 +8,10 @@ from typing import Any
 from replyd.domain import record
 from replyd.flows import show
 from replyd.flows.desk import Desk
-from replyd.operate.arguments import customer
+from replyd.operate import render
 from replyd.operate.people import NOTHING_FOUND, OK, OpenDesk
 
 _KEPT = ("at", "sid", "change", "by")
-
-
-def add_to(parent: Any, add: Any, *, open_desk: OpenDesk) -> None:
-    """Add the command below `conversation`; `add` as `commands.add_to` has it."""
-    parser = add(
-        parent,
-        "consent",
-        _consent,
-        open_desk,
-        help="when a customer said STOP and START",
-        description="For each record of a customer, newest first: whether the AI may write, and "
-        "the newest 100 times that the customer changed it. Exit code 1 when there is no record.",
-    )
-    parser.add_argument("tel", type=customer, metavar="TEL", help="such as +447700900001")
 
 
 async def consent(desk: Desk, customer: str) -> list[dict[str, Any]]:
@@ -53,9 +39,7 @@ def _ledger(raw: object) -> list[dict[str, Any]]:
     return [{n: e.get(n) for n in _KEPT} for e in entries if isinstance(e, Mapping)]
 
 
-async def _consent(arguments: argparse.Namespace, open_desk: OpenDesk) -> int:
-    from replyd.operate import render
-
+async def run(arguments: argparse.Namespace, open_desk: OpenDesk) -> int:
     async with open_desk(arguments) as desk:
         found = await consent(desk, arguments.tel)
     if arguments.json:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from replyd.flows.desk import Desk
 from replyd.flows.person import People
 from replyd.flows.person_answer import Answered, Declined, Request
 from replyd.flows.waiting import BadCursorError, listing
-from replyd.operate.arguments import count, customer, name, sid
+from replyd.operate import render
 
 OK = 0
 NOTHING_FOUND = 1
@@ -35,72 +35,7 @@ OpenDesk = Callable[[argparse.Namespace], AbstractAsyncContextManager[Desk]]
 OpenCounter = Callable[[argparse.Namespace], AbstractAsyncContextManager[Counter]]
 
 
-def add_to(parent: Any, add: Any, *, open_desk: OpenDesk, open_counter: OpenCounter) -> None:
-    """Add the commands below `conversation`; `add` as `commands.add_to` has it."""
-    listed = add(
-        parent,
-        "list",
-        _list,
-        open_desk,
-        help="conversations, such as those whose customer waits for a person",
-        description="A page of the table, in no order; each costs the reading of up to 1,000 "
-        "items. Says how to see the next one.",
-    )
-    listed.add_argument("--waiting", action="store_true", help="only where the customer waits")
-    listed.add_argument("--limit", type=count, default=50, metavar="N", help="default 50")
-    listed.add_argument("--cursor", default="", help="of the page before")
-    handoff = add(
-        parent,
-        "handoff",
-        _handoff,
-        open_counter,
-        help="take a conversation from the AI",
-        description="Sets handoff_to_human: no AI reply starts from now on, and new messages go to "
-        "the handoff queue.",
-    )
-    handoff.add_argument("--reason", default="", metavar="TEXT", help="kept in the record")
-    release = add(
-        parent,
-        "release",
-        _release,
-        open_counter,
-        help="give a conversation back to the AI",
-        description="Lowers handoff_to_human: the AI answers what comes next.",
-    )
-    reply = add(
-        parent,
-        "reply",
-        _reply,
-        open_counter,
-        help="answer as a person",
-        description="Sends the text to the customer, once, and takes the conversation from the AI. "
-        "Waits up to 20 s for the AI to end its turn; exit code 75 when it does not.",
-    )
-    for parser in (handoff, release, reply):
-        parser.add_argument("tel", type=customer, metavar="TEL", help="such as +447700900001")
-        parser.add_argument(
-            "conversation_id",
-            nargs="?",
-            default="",
-            metavar="CONVERSATION",
-            help="default: the one that takes new messages, where there is one",
-        )
-        parser.add_argument("--author", type=name, required=True, metavar="NAME", help="who acts")
-    reply.add_argument("--text", required=True, help="what is sent")
-    reply.add_argument(
-        "--key",
-        type=sid,
-        metavar="KEY",
-        help="of an earlier try: sends nothing that was sent under it (default: a new one, shown)",
-    )
-    reply.add_argument(
-        "--account", default="", metavar="SID", help="Twilio's, where the record does not tell"
-    )
-
-
 async def _list(arguments: argparse.Namespace, open_desk: OpenDesk) -> int:
-    from replyd.operate import render
-
     async with open_desk(arguments) as desk:
         try:
             page = await listing(
@@ -139,8 +74,6 @@ async def _release(arguments: argparse.Namespace, open_counter: OpenCounter) -> 
 
 
 def _flagged(arguments: argparse.Namespace, done: bool, *, up: bool) -> int:
-    from replyd.operate import render
-
     if not done:
         print("the record is gone", file=sys.stderr)
         return NOTHING_FOUND
@@ -152,8 +85,6 @@ def _flagged(arguments: argparse.Namespace, done: bool, *, up: bool) -> int:
 
 
 async def _reply(arguments: argparse.Namespace, open_counter: OpenCounter) -> int:
-    from replyd.operate import render
-
     key_of_request = arguments.key or uuid.uuid4().hex
     request = Request(arguments.text, arguments.author, key_of_request, arguments.account)
     if not request.parts:
@@ -201,6 +132,14 @@ def _said(answer: Answered) -> str:
     }
     sids = " ".join(p.sid for p in answer.parts if p.sid)
     return f"{before}{words[answer.delivery]}{because} {sids}; people have the conversation"
+
+
+RUN: Mapping[str, Callable[[argparse.Namespace, Any], Awaitable[int]]] = {
+    "list": _list,
+    "handoff": _handoff,
+    "release": _release,
+    "reply": _reply,
+}
 
 
 async def _key(desk: Desk, arguments: argparse.Namespace) -> ConversationKey | None:
