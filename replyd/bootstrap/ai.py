@@ -13,6 +13,7 @@ from replyd.bootstrap.later import (
     LaterModerator,
     LaterTranscriber,
 )
+from replyd.domain import formatting
 from replyd.domain.breaker import BreakerPolicy
 from replyd.domain.events import ModelSwitched
 from replyd.flows.models import Backend, Models
@@ -115,6 +116,8 @@ def _loaded(settings: Settings, profiles: Mapping[str, Profile]) -> "Vendor":
     # who accept messages, or ask nobody at all, need not wait for it.
     from replyd.bootstrap.openai import opened  # noqa: PLC0415 - as said above
 
+    # What the answers are written in.
+    formatting.prepare()
     return opened(settings, profiles)
 
 

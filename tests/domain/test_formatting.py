@@ -5,7 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from replyd.domain.formatting import MAX_NESTING, plain, whatsapp
+from replyd.domain.formatting import plain, whatsapp
+from replyd.domain.formatting.inline import MAX_NESTING
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A start: ready before OpenAI's SDK is loaded, which takes as long again."""
+"""A start: ready before what takes long to load is, and nobody needs yet."""
 
 import asyncio
 import json
@@ -24,7 +24,23 @@ ENVIRONMENT = {
     "REPLYD_QUEUES__HANDOFF_URL": "http://127.0.0.1:9/000000000000/handoff",
     "REPLYD_LOGGING__FORMAT": "json",
 }
-BROKEN = "raise ImportError('half an installation')"
+BROKEN = """
+import sys
+print("imported", *sys.modules, file=sys.stderr, flush=True)
+raise ImportError("half an installation")
+"""
+# For answers, for settings that are off by default, and for other commands.
+NOT_YET = {
+    "markdown_it",
+    "opentelemetry",
+    "replyd.adapters.tools.http",
+    "replyd.demo",
+    "replyd.flows.forget",
+    "replyd.operate.people",
+    "replyd.operate.render",
+    "replyd.provision",
+    "replyd.settings.descriptions",
+}
 # In the place of the SDK, and half a second later the SDK itself.
 SLOW = """
 import importlib, sys, time
@@ -54,13 +70,20 @@ def read(line: bytes) -> str:
     return str(json.loads(line)["event"]) if line.startswith(b"{") else line.decode().strip()
 
 
-async def test_an_sdk_that_cannot_be_loaded_ends_a_process_that_was_ready(tmp_path: Path) -> None:
+async def test_an_sdk_that_cannot_be_loaded_ends_a_process_that_was_ready(
+    tmp_path: Path,
+) -> None:
     process = await serve(tmp_path, BROKEN)
     _, err = await process.communicate()
     assert process.returncode == 70
     events = [read(line) for line in err.splitlines()]
     assert [e for e in events if e in ("ready", "bug")] == ["ready", "bug"]
     assert b"half an installation" in err
+    [imported] = [
+        line.decode().split() for line in err.splitlines() if line.startswith(b"imported")
+    ]
+    assert "replyd.runtime.webhook_server" in imported
+    assert NOT_YET.isdisjoint(imported)
 
 
 async def test_a_stop_while_the_sdk_is_loaded_ends_well(tmp_path: Path) -> None:

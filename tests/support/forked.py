@@ -22,6 +22,7 @@ _PRELOAD = [
     "replyd.cli",
     "replyd.bootstrap.process",
     "replyd.bootstrap.openai",
+    "replyd.domain.formatting.blocks",
     "tests.support.forked",
 ]
 
