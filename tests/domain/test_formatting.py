@@ -1,5 +1,4 @@
 import re
-import time
 
 import pytest
 from hypothesis import example, given
@@ -7,6 +6,7 @@ from hypothesis import strategies as st
 
 from replyd.domain.formatting import plain, whatsapp
 from replyd.domain.formatting.inline import MAX_NESTING
+from tests.support.cpu import spent
 
 
 @pytest.mark.parametrize(
@@ -419,6 +419,6 @@ def test_hostile_nesting_takes_bounded_time(text: str) -> None:
 
 
 def _cpu_seconds(text: str) -> float:
-    start = time.process_time()
-    whatsapp(text)
-    return time.process_time() - start
+    with spent() as cpu:
+        whatsapp(text)
+    return cpu.seconds

@@ -205,6 +205,13 @@ class Town:
                     return item
                 await asyncio.sleep(0.05)
 
+    async def counted(self) -> dict[str, int]:
+        """Requests to AWS, receives left out, once a turn has deleted its wake-up."""
+        async with asyncio.timeout(SECONDS):
+            while not self.proxy.counts["DeleteMessageBatch"]:
+                await asyncio.sleep(0.05)
+        return {k: v for k, v in self.proxy.counts.items() if k != "ReceiveMessage"}
+
     async def logged(self, process: Process, event: str, **fields: Any) -> dict[str, Any]:
         """Waits for a log line of this event with these fields."""
         async with asyncio.timeout(SECONDS):
