@@ -1,10 +1,12 @@
 """The two queues on SQS."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from replyd.adapters import aws
+from replyd.adapters.grouping import Grouping
 from replyd.errors import Temporary
 from replyd.ports import NOT_TRACED, Received, TraceContext
 
@@ -19,9 +21,28 @@ _TRACE = ("traceparent", "tracestate")
 _TEXT = "String"
 
 
+@dataclass(frozen=True, slots=True)
+class _Wakeup:
+    body: str
+    delay_seconds: int
+    trace: TraceContext
+
+    def size(self) -> int:
+        # What is no text is SQS's to refuse.
+        return len(self.body.encode(errors="surrogatepass")) + _size(self.trace)
+
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "DelaySeconds": self.delay_seconds,
+            "MessageBody": self.body,
+            **_beside(self.trace),
+        }
+
+
 class SqsWakeups:
-    """Implements `ports.WakeupQueue`. `polls` is a client of its own, so that long polls never
-    hold the connections that sends need."""
+    """Implements `ports.WakeupQueue`. Sends, and deletes, of several callers go in one request
+    while others are under way. `polls` is a client of its own, so that long polls never hold the
+    connections that sends need."""
 
     def __init__(
         self, client: Any, polls: Any, url: str, *, wait_seconds: int, visibility_seconds: int
@@ -35,19 +56,32 @@ class SqsWakeups:
         self._url = url
         self._wait = wait_seconds
         self._visibility = visibility_seconds
+        self._sends = Grouping(
+            self._send, most=BATCH, most_bytes=MAX_BATCH_BYTES, size_of=_Wakeup.size
+        )
+        # Receipts have at most 1,024 characters.
+        self._deletes = Grouping(self._delete, most=BATCH, most_bytes=MAX_BATCH_BYTES, size_of=len)
 
     async def send(self, body: str, delay_seconds: int, trace: TraceContext = NOT_TRACED) -> None:
         if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
             raise ValueError(f"SQS delays 0 to {LONGEST_DELAY_SECONDS} s, not {delay_seconds}")
-        await aws.call(
+        await self._sends.do(_Wakeup(body, delay_seconds, trace))
+
+    async def _send(self, wakeups: Sequence[_Wakeup]) -> Collection[int]:
+        """Also repeats what may have been sent: a wake-up only says "look at this conversation",
+        and the second one finds everything settled, see docs/turn-protocol.md."""
+        if len(wakeups) == 1:
+            alone = wakeups[0].parameters()
+            await aws.call("sqs", lambda: self._client.send_message(QueueUrl=self._url, **alone))
+            return ()
+        entries = [{"Id": str(i), **each.parameters()} for i, each in enumerate(wakeups)]
+        answer = await aws.call(
             "sqs",
-            lambda: self._client.send_message(
-                QueueUrl=self._url,
-                DelaySeconds=delay_seconds,
-                MessageBody=body,
-                **_beside(trace),
-            ),
+            lambda: self._client.send_message_batch(QueueUrl=self._url, Entries=entries),
         )
+        # A batch call answers 200 though entries failed. Alone, each of them has the retries and
+        # the errors of a single one, whoever was to blame.
+        return [int(failed["Id"]) for failed in answer.get("Failed", ())]
 
     async def receive(self) -> Sequence[Received]:
         answer = await aws.call(
@@ -73,14 +107,16 @@ class SqsWakeups:
         )
 
     async def delete(self, messages: Sequence[Received]) -> None:
-        entries = [
-            {"Id": str(i), "ReceiptHandle": m.receipt} for i, m in enumerate(messages[:BATCH])
-        ]
+        await self._deletes.do(*(message.receipt for message in messages))
+
+    async def _delete(self, receipts: Sequence[str]) -> Collection[int]:
+        entries = [{"Id": str(i), "ReceiptHandle": each} for i, each in enumerate(receipts)]
         # What stays behind in `Failed` comes again and is recognised then.
         await aws.call(
             "sqs",
             lambda: self._client.delete_message_batch(QueueUrl=self._url, Entries=entries),
         )
+        return ()
 
     async def hide(self, messages: Sequence[Received], seconds: int) -> None:
         entries = [

@@ -42,7 +42,7 @@ class WakeupQueue(Protocol):
         ...
 
     async def delete(self, messages: Sequence[Received]) -> None:
-        """Up to ten at a time. What could not be deleted comes again."""
+        """Any number. What could not be deleted comes again."""
         ...
 
     async def hide(self, messages: Sequence[Received], seconds: int) -> None:

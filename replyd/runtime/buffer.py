@@ -299,13 +299,12 @@ class Buffer:
                 del self._hints[key]
 
     async def _flush(self) -> None:
-        """Delete what is superseded or settled, of all conversations, in as few requests as
-        possible."""
+        """Delete what is superseded or settled, of all conversations."""
         while self._to_delete:
-            batch, self._to_delete = self._to_delete[:BATCH], self._to_delete[BATCH:]
+            done, self._to_delete = self._to_delete, []
             try:
                 with self._progress.within("buffer"):
-                    await self._wakeups.delete(batch)
+                    await self._wakeups.delete(done)
             except DependencyError as error:
                 # They come again and are recognised as settled.
                 self._failed("delete", error)

@@ -69,13 +69,15 @@ def callers() -> dict[str, ast.ClassDef]:
 
 
 def actions(caller: ast.ClassDef, start: Iterable[str] = (), *, without: str = "") -> set[str]:
-    """What the methods `start`, all by default, lead to, but for what goes through `without`."""
+    """What the methods `start`, all by default, lead to, but for what goes through `without`. A
+    method that the constructor hands on is called, too."""
     methods = {
         node.name: node
         for node in caller.body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     todo = set(start) or {name for name in methods if not name.startswith("_")}
+    todo |= {"__init__"} & methods.keys()
     done = {without}
     found: set[str] = set()
     while todo - done:
