@@ -308,6 +308,10 @@ class Buffer:
             except DependencyError as error:
                 # They come again and are recognised as settled.
                 self._failed("delete", error)
+            except asyncio.CancelledError:
+                # A drain deletes them at its end; twice does no harm.
+                self._to_delete += done
+                raise
 
     async def _hide(self, held: Sequence[Received], seconds: int) -> bool:
         if not held:

@@ -76,3 +76,38 @@ async def test_a_trace_comes_with_its_message(wakeups: WakeupQueue) -> None:
         "half": TraceContext(trace.traceparent, ""),
         "untraced": NOT_TRACED,
     }
+
+
+async def test_what_many_send_and_delete_at_once_comes_once_each(wakeups: WakeupQueue) -> None:
+    trace = TraceContext("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "vendor=1")
+    traces = {f"body {n} ☺": trace if n % 3 == 0 else NOT_TRACED for n in range(47)}
+    await asyncio.gather(*(wakeups.send(body, 0, traces[body]) for body in traces))
+    found: list[Received] = []
+    while len(found) < len(traces):
+        messages = await receive(wakeups)
+        # They would come again while the others are received.
+        await wakeups.hide(messages, 5)
+        found += messages
+    assert {m.body: m.trace for m in found} == traces
+    assert {m.receives for m in found} == {1}
+    # Any number, by any number.
+    await asyncio.gather(
+        wakeups.delete(found[:23]), *(wakeups.delete([message]) for message in found[23:])
+    )
+    for i in range(0, len(found), 10):
+        await wakeups.hide(found[i : i + 10], 0)
+    # What was not deleted would come, and what was sent twice.
+    assert await wakeups.receive() == []
+
+
+async def test_of_many_that_are_sent_at_once_each_has_its_delay(wakeups: WakeupQueue) -> None:
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await asyncio.gather(*(wakeups.send(f"{n % 2} {n}", n % 2 * 2) for n in range(14)))
+    soon = await receive(wakeups, 7)
+    assert {m.body[0] for m in soon} == {"0"}
+    await wakeups.delete(soon)
+    late = await receive(wakeups, 7)
+    assert {m.body[0] for m in late} == {"1"}
+    assert loop.time() - started >= 1.9
+    assert len({m.body for m in soon + late}) == 14
