@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from replyd.errors import Permanent
 
-# For so long a request holds up the next one: more than SQS takes as a rule, some 10 to 30 ms, and
-# little beside the seconds that a slow one may take. So nothing waits longer for others.
+# For so long a request holds up the next one, and no entry waits longer for others. SQS takes some
+# 10 to 30 ms as a rule; one that takes seconds is to delay nobody else for seconds.
 PATIENCE_SECONDS = 0.05
 
 _T = TypeVar("_T")
@@ -29,8 +30,11 @@ class _Entry(Generic[_T]):
 
 
 class Grouping(Generic[_T]):
-    """Entries go at once when no request is under way. What comes while one is goes together: when
-    it has ended, when it has taken `PATIENCE_SECONDS`, or when there are `most` of them.
+    """An entry goes at once when no request is under way. What comes while one is goes together:
+    when it has ended, when it has taken `PATIENCE_SECONDS`, or when there are `most` of them.
+
+    One request at a time, and not two: with 10 ms each and 50 entries a second that is 0.84
+    requests an entry for a wait of 4 ms, instead of 0.97 for 1 ms; with 200, 0.38 instead of 0.64.
 
     `request` sends some, at most `most`, and several only if they have at most `most_bytes` by
     `size_of`. It returns the positions of those among several that were not taken. They are sent
@@ -51,17 +55,18 @@ class Grouping(Generic[_T]):
         self._most_bytes = most_bytes
         self._size_of = size_of
         self._waiting: deque[_Entry[_T]] = deque()
-        # Tasks that will each take a group when they first run: what comes before that joins it.
-        self._starting: set[asyncio.Task[None]] = set()
         self._under_way: dict[asyncio.Task[None], list[_Entry[_T]]] = {}
-        # Those of them that the next one waits for.
-        self._holding: set[asyncio.Task[None]] = set()
+        # What stands for the requests that the next one waits for.
+        self._holding: set[object] = set()
 
     async def do(self, *entries: _T) -> None:
         """Returns when all are done; raises what `request` raised for the first that is not.
 
         Cancelled, it takes its entries back that are not on their way yet. A request is given up
         when nobody waits for it any more."""
+        if len(entries) == 1 and not self._holding:
+            await self._alone(entries)
+            return
         loop = asyncio.get_running_loop()
         mine = [_Entry(what, self._size_of(what), loop.create_future()) for what in entries]
         self._waiting.extend(mine)
@@ -76,35 +81,23 @@ class Grouping(Generic[_T]):
             if error is not None:
                 raise error
 
-    def _begin(self) -> None:
-        while len(self._waiting) >= self._most * (len(self._starting) + 1) or (
-            self._waiting and not self._starting and not self._holding
-        ):
-            # Of many, and no part of one's trace.
-            self._starting.add(asyncio.create_task(self._run(), name="group", context=Context()))
-
-    async def _run(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._starting.discard(task)
-        if not (group := self._take()):
-            return
-        self._under_way[task] = group
-        self._holding.add(task)
-        patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._release, task)
+    async def _alone(self, entries: Sequence[_T]) -> None:
+        """Without a task of its own, which would cost a quarter of what a request does."""
+        request = object()
+        patience = self._hold(request)
         try:
-            await self._send(group)
+            await self._request(entries)
         finally:
             patience.cancel()
-            del self._under_way[task]
-            for entry in group:
-                # Those that are not done, when the loop ends and cancels everything.
-                entry.done.cancel()
-            self._release(task)
+            self._release(request)
 
-    def _release(self, task: "asyncio.Task[None]") -> None:
-        self._holding.discard(task)
-        self._begin()
+    def _begin(self) -> None:
+        while len(self._waiting) >= self._most or (self._waiting and not self._holding):
+            if group := self._take():
+                # Of many, and no part of one's trace.
+                task = asyncio.create_task(self._send(group), name="group", context=Context())
+                self._under_way[task] = group
+                task.add_done_callback(partial(self._ended, self._hold(task)))
 
     def _take(self) -> list[_Entry[_T]]:
         """The next group, in order, without those that nobody waits for any more."""
@@ -118,6 +111,22 @@ class Grouping(Generic[_T]):
                 group.append(self._waiting[0])
             self._waiting.popleft()
         return group
+
+    def _hold(self, request: object) -> asyncio.TimerHandle:
+        self._holding.add(request)
+        loop = asyncio.get_running_loop()
+        return loop.call_later(PATIENCE_SECONDS, self._release, request)
+
+    def _release(self, request: object) -> None:
+        self._holding.discard(request)
+        self._begin()
+
+    def _ended(self, patience: asyncio.TimerHandle, task: "asyncio.Task[None]") -> None:
+        patience.cancel()
+        for entry in self._under_way.pop(task):
+            # Those that are not done, when the loop ends and cancels everything.
+            entry.done.cancel()
+        self._release(task)
 
     async def _send(self, group: list[_Entry[_T]]) -> None:
         """Tells each entry how it ended."""

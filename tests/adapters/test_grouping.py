@@ -22,15 +22,18 @@ REFUSAL = Permanent("sqs", "refused the request as invalid")
 @dataclass
 class Wire:
     """The other side. `seconds`: that requests take, one after the other, then `TRIP`. `fails`: an
-    error for requests with that entry; `leaves`: what is not taken among several."""
+    error for requests with that entry; `leaves`: what is not taken among several; `closing`: what it
+    takes to give a request up."""
 
     seconds: list[float] = field(default_factory=list)
     fails: dict[str, Exception] = field(default_factory=dict)
     leaves: set[str] = field(default_factory=set)
+    closing: float = 0.0
     most_bytes: int = 100
     # When each request began, what was in it, and how many of them ended.
     began: list[tuple[float, str]] = field(default_factory=list)
     ended: int = 0
+    by: "set[asyncio.Task[Any] | None]" = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.grouping = Grouping(self.request, most=10, most_bytes=self.most_bytes, size_of=len)
@@ -38,7 +41,12 @@ class Wire:
     async def request(self, entries: Sequence[str]) -> list[int]:
         loop = asyncio.get_running_loop()
         self.began.append((round(loop.time(), 6), " ".join(entries)))
-        await asyncio.sleep(self.seconds.pop(0) if self.seconds else TRIP)
+        self.by.add(asyncio.current_task())
+        try:
+            await asyncio.sleep(self.seconds.pop(0) if self.seconds else TRIP)
+        except asyncio.CancelledError:
+            await asyncio.sleep(self.closing)
+            raise
         self.ended += 1
         for entry in entries:
             if entry in self.fails:
@@ -77,6 +85,8 @@ async def test_a_lone_one_goes_at_once() -> None:
     for number in range(3):
         await wire.grouping.do(str(number))
     assert wire.began == [(0.0, "0"), (0.01, "1"), (0.02, "2")]
+    # Within its caller's task.
+    assert wire.by == {asyncio.current_task()}
 
 
 @in_virtual_time
@@ -91,10 +101,10 @@ async def test_what_comes_while_a_request_is_under_way_goes_together_when_it_has
 
 
 @in_virtual_time
-async def test_what_comes_in_one_turn_of_the_loop_goes_together_at_once() -> None:
+async def test_of_those_that_come_at_the_same_time_one_goes_at_once() -> None:
     wire = Wire()
     assert await outcomes(wire.sends("a", "b", "c")) == [None] * 3
-    assert wire.began == [(0.0, "a b c")]
+    assert wire.began == [(0.0, "a"), (TRIP, "b c")]
 
 
 @in_virtual_time
@@ -137,43 +147,55 @@ async def test_a_slow_request_holds_the_next_up_for_a_moment_only() -> None:
 @in_virtual_time
 async def test_a_group_has_no_more_bytes_than_it_may() -> None:
     wire = Wire(most_bytes=5)
-    assert await outcomes(wire.sends("aa", "bbb", "c", "larger", "d")) == [None] * 5
-    assert [group for _, group in wire.began] == ["aa bbb", "c", "larger", "d"]
+    assert await outcomes(wire.sends("first", "aa", "bbb", "c", "larger", "d")) == [None] * 6
+    assert [group for _, group in wire.began] == ["first", "aa bbb", "c", "larger", "d"]
 
 
 @in_virtual_time
 async def test_an_outage_is_everybodys_in_the_request() -> None:
     wire = Wire(fails={"b": OUTAGE})
-    tasks = wire.sends("a", "b")
-    await asyncio.sleep(0.001)
+    tasks = wire.sends("first", "a", "b")
+    await asyncio.sleep(TRIP * 1.5)
     tasks += wire.sends("c")
-    assert await outcomes(tasks) == [OUTAGE, OUTAGE, None]
-    assert [group for _, group in wire.began] == ["a b", "c"]
+    assert await outcomes(tasks) == [None, OUTAGE, OUTAGE, None]
+    assert [group for _, group in wire.began] == ["first", "a b", "c"]
 
 
 @in_virtual_time
 async def test_what_is_refused_spoils_nothing_for_others() -> None:
     wire = Wire(fails={"poison": REFUSAL})
-    assert await outcomes(wire.sends("a", "poison", "b")) == [None, REFUSAL, None]
-    assert wire.began == [(0.0, "a poison b"), *((TRIP, each) for each in ("a", "poison", "b"))]
+    assert await outcomes(wire.sends("first", "a", "poison", "b")) == [None, None, REFUSAL, None]
+    alone = [(2 * TRIP, each) for each in ("a", "poison", "b")]
+    assert wire.began == [(0.0, "first"), (TRIP, "a poison b"), *alone]
+    assert await outcomes(wire.sends("poison")) == [REFUSAL]
 
 
 @in_virtual_time
 async def test_what_was_left_goes_alone_and_has_its_own_end() -> None:
     wire = Wire(leaves={"b", "c"})
-    tasks = wire.sends("a", "b", "c")
-    await asyncio.sleep(TRIP * 1.5)
-    assert [task.done() for task in tasks] == [True, False, False]
+    tasks = wire.sends("first", "a", "b", "c")
+    await asyncio.sleep(TRIP * 2.5)
+    assert [task.done() for task in tasks] == [True, True, False, False]
     wire.fails = {"b": OUTAGE}
-    assert await outcomes(tasks) == [None, OUTAGE, None]
-    assert [group for _, group in wire.began] == ["a b c", "b", "c"]
+    assert await outcomes(tasks) == [None, None, OUTAGE, None]
+    assert [group for _, group in wire.began] == ["first", "a b c", "b", "c"]
+
+
+@in_virtual_time
+async def test_what_was_left_goes_again_only_for_those_who_still_wait() -> None:
+    wire = Wire(leaves={"b", "c"})
+    tasks = wire.sends("first", "a", "b", "c")
+    await asyncio.sleep(TRIP * 1.5)
+    tasks[2].cancel()
+    await outcomes(tasks)
+    assert [group for _, group in wire.began] == ["first", "a b c", "c"]
 
 
 @in_virtual_time
 async def test_a_bug_is_told_and_leaves_nobody_waiting() -> None:
     bug = KeyError("Id")
     wire = Wire(fails={"a": bug})
-    assert await outcomes(wire.sends("a", "b")) == [bug, bug]
+    assert await outcomes(wire.sends("first", "a", "b")) == [None, bug, bug]
     assert await outcomes(wire.sends("c")) == [None]
 
 
@@ -217,34 +239,72 @@ async def test_when_all_that_wait_are_cancelled_nothing_goes() -> None:
 @in_virtual_time
 async def test_one_that_is_cancelled_on_its_way_takes_nobody_along() -> None:
     wire = Wire()
-    tasks = wire.sends("a", "b")
-    await asyncio.sleep(0.001)
-    tasks[0].cancel()
+    tasks = wire.sends("first", "a", "b")
+    await asyncio.sleep(TRIP * 1.5)
+    tasks[1].cancel()
     ended = await outcomes(tasks)
-    assert isinstance(ended[0], asyncio.CancelledError)
-    assert ended[1] is None
-    assert wire.ended == 1
+    assert isinstance(ended[1], asyncio.CancelledError)
+    assert ended[2] is None
+    assert wire.began == [(0.0, "first"), (TRIP, "a b")]
+    assert wire.ended == 2
 
 
 @in_virtual_time
 async def test_a_request_is_given_up_with_the_last_who_waits_for_it() -> None:
-    wire = Wire(seconds=[4.0])
-    tasks = wire.sends("a", "b")
-    await asyncio.sleep(0.001)
+    wire = Wire(seconds=[TRIP, 4.0], closing=0.001)
+    tasks = wire.sends("first", "a", "b")
+    await asyncio.sleep(TRIP + 0.001)
     behind = wire.sends("c")
     await asyncio.sleep(0.001)
     for task in tasks:
         task.cancel()
         await asyncio.wait([task])
-    # As `run` finds, no task is left of it; and it holds nobody up.
+    # It holds nobody up any more, and nothing is left of it.
+    assert [t.get_name() for t in asyncio.all_tasks()].count("group") == 1
     assert await outcomes(behind) == [None]
-    assert wire.began == [(0.0, "a b"), (0.002, "c")]
+    assert wire.began == [(0.0, "first"), (TRIP, "a b"), (0.013, "c")]
+    assert wire.ended == 2
+
+
+@in_virtual_time
+async def test_a_lone_one_that_is_cancelled_holds_nobody_up() -> None:
+    wire = Wire(seconds=[4.0])
+    tasks = wire.sends("a", "b")
+    await asyncio.sleep(0.001)
+    tasks[0].cancel()
+    ended = await outcomes(tasks)
+    assert [type(each) for each in ended] == [asyncio.CancelledError, type(None)]
+    assert wire.began == [(0.0, "a"), (0.001, "b")]
     assert wire.ended == 1
 
 
 @in_virtual_time
+async def test_all_who_wait_may_be_cancelled_just_as_their_request_begins() -> None:
+    wire = Wire()
+    waiting: list[asyncio.Task[None]] = []
+
+    async def first() -> None:
+        await wire.grouping.do("first")
+        # The task of the next request was made, and has not run yet.
+        assert len(waiting) == 2
+        for task in waiting:
+            task.cancel()
+
+    before = asyncio.create_task(first())
+    await asyncio.sleep(0.001)
+    waiting += wire.sends("a", "b")
+    assert await outcomes([before]) == [None]
+    await outcomes(waiting)
+    assert await outcomes(wire.sends("c")) == [None]
+    assert wire.began[-1] == (TRIP, "c")
+    assert wire.ended == 2
+
+
+@in_virtual_time
 async def test_a_deadline_ends_the_wait_of_its_own_request_only() -> None:
-    wire = Wire(seconds=[4.0])
+    wire = Wire(seconds=[TRIP, 4.0])
+    first = wire.sends("first")
+    await asyncio.sleep(0.001)
 
     async def webhook(seconds: float) -> None:
         async with asyncio.timeout(seconds):
@@ -253,19 +313,22 @@ async def test_a_deadline_ends_the_wait_of_its_own_request_only() -> None:
     ended = await asyncio.gather(webhook(1.0), webhook(9.0), return_exceptions=True)
     assert isinstance(ended[0], TimeoutError)
     assert ended[1] is None
+    assert wire.began == [(0.0, "first"), (TRIP, "1.0 9.0")]
+    assert await outcomes(first) == [None]
 
 
 @in_virtual_time
 async def test_a_request_that_somebody_else_cancels_leaves_nobody_waiting() -> None:
     """As a loop does that ends, with every task there is."""
-    wire = Wire(seconds=[4.0])
-    tasks = wire.sends("a", "b")
-    await asyncio.sleep(0.001)
+    wire = Wire(seconds=[TRIP, 4.0])
+    tasks = wire.sends("first", "a", "b")
+    await asyncio.sleep(TRIP * 1.5)
     (request,) = [task for task in asyncio.all_tasks() if task.get_name() == "group"]
     request.cancel()
     async with asyncio.timeout(1):
         ended = await outcomes(tasks)
-    assert [type(each) for each in ended] == [asyncio.CancelledError] * 2
+    assert ended[0] is None
+    assert [type(each) for each in ended[1:]] == [asyncio.CancelledError] * 2
     await wire.grouping.do("c")
 
 

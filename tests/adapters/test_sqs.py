@@ -85,6 +85,14 @@ async def ended(*calls: Awaitable[None]) -> list[Any]:
     return list(await asyncio.gather(*calls, return_exceptions=True))
 
 
+async def together(sdk: Sdk, first: Awaitable[None], *calls: Awaitable[None]) -> list[Any]:
+    """How `calls` ended, which had to wait for the `first`. Nothing more is said of that."""
+    before, *after = await ended(first, *calls)
+    assert before is None
+    del sdk.asked[0]
+    return after
+
+
 def test_one_alone_is_a_single_message() -> None:
     async def main() -> None:
         sdk = Sdk()
@@ -103,7 +111,7 @@ def test_in_a_batch_each_has_its_own_delay_and_trace() -> None:
         sdk, other = Sdk(), TraceContext(TRACE.traceparent)
         wakeups = queue(sdk)
         calls = [wakeups.send("a", 0, TRACE), wakeups.send("b", 900, other), wakeups.send("c", 5)]
-        assert await ended(*calls) == [None] * 3
+        assert await together(sdk, wakeups.send("first", 0), *calls) == [None] * 3
         ((operation, entries),) = sdk.asked
         assert operation == "SendMessageBatch"
         assert [(e["MessageBody"], e["DelaySeconds"]) for e in entries] == [
@@ -121,10 +129,9 @@ def test_a_delay_that_sqs_does_not_know_spoils_no_batch() -> None:
     async def main() -> None:
         sdk = Sdk()
         wakeups = queue(sdk)
-        first, second, third = await ended(
-            wakeups.send("a", 0), wakeups.send("b", 901), wakeups.send("c", 0)
-        )
-        assert (first, type(second), third) == (None, ValueError, None)
+        calls = [wakeups.send("a", 0), wakeups.send("b", 901), wakeups.send("c", 0)]
+        found = await together(sdk, wakeups.send("first", 0), *calls)
+        assert [each and type(each) for each in found] == [None, ValueError, None]
         assert sdk.counts() == {"SendMessageBatch": 1}
 
     run(main())
@@ -137,7 +144,9 @@ def test_a_batch_holds_1_mib_with_the_traces(trace: TraceContext, batches: list[
         wakeups = queue(sdk)
         # Bytes and not characters.
         half = "x" + "☺" * (MAX_BATCH_BYTES // 6)
-        await ended(*(wakeups.send(half, 0, trace) for _ in range(3)))
+        await together(
+            sdk, wakeups.send("first", 0), *(wakeups.send(half, 0, trace) for _ in range(3))
+        )
         assert [
             len(asked) if operation == "SendMessageBatch" else 1 for operation, asked in sdk.asked
         ] == batches
@@ -149,7 +158,9 @@ def test_a_failure_of_the_whole_batch_is_everybodys_once_it_has_been_repeated() 
     async def main() -> None:
         sdk = Sdk(batches=[error("InternalFailure", 500)] * TRIES)
         wakeups = queue(sdk)
-        found = await ended(*(wakeups.send(body, 0) for body in "abc"))
+        found = await together(
+            sdk, wakeups.send("first", 0), *(wakeups.send(body, 0) for body in "abc")
+        )
         assert [type(each) for each in found] == [Temporary] * 3
         assert sdk.counts() == {"SendMessageBatch": TRIES}
 
@@ -161,7 +172,12 @@ def test_a_batch_is_repeated_as_a_whole(failure: Exception) -> None:
     async def main() -> None:
         sdk = Sdk(batches=[failure])
         wakeups = queue(sdk)
-        assert await ended(*(wakeups.send(body, 0) for body in "abc")) == [None] * 3
+        assert (
+            await together(
+                sdk, wakeups.send("first", 0), *(wakeups.send(body, 0) for body in "abc")
+            )
+            == [None] * 3
+        )
         assert sdk.counts() == {"SendMessageBatch": 2}
 
     run(main())
@@ -186,7 +202,9 @@ def test_an_entry_that_failed_is_as_one_that_was_sent_alone(
     async def main() -> None:
         sdk = Sdk(batches=[{"b": "any", "d": "any"}], alone={"b": list(failures)})
         wakeups = queue(sdk)
-        found = await ended(*(wakeups.send(body, 0) for body in "abcd"))
+        found = await together(
+            sdk, wakeups.send("first", 0), *(wakeups.send(body, 0) for body in "abcd")
+        )
         assert [each and type(each) for each in found] == [None, raised, None, None]
         assert sdk.counts() == {"SendMessageBatch": 1, "SendMessage": tries + 1}
         assert {m["MessageBody"] for o, m in sdk.asked if o == "SendMessage"} == {"b", "d"}
@@ -201,7 +219,9 @@ def test_a_batch_that_is_refused_for_one_of_its_entries_is_that_ones_error() -> 
             alone={"poison": [error("InvalidMessageContents")]},
         )
         wakeups = queue(sdk)
-        found = await ended(*(wakeups.send(body, 0) for body in ("a", "poison", "c")))
+        found = await together(
+            sdk, wakeups.send("first", 0), *(wakeups.send(body, 0) for body in ("a", "poison", "c"))
+        )
         assert [type(each) for each in found] == [type(None), Permanent, type(None)]
         assert sdk.counts() == {"SendMessageBatch": 1, "SendMessage": 3}
 
@@ -216,7 +236,9 @@ def test_deletes_go_together_whoever_asks() -> None:
     async def main() -> None:
         sdk = Sdk()
         wakeups = queue(sdk)
-        await ended(
+        await together(
+            sdk,
+            wakeups.delete(received("first")),
             wakeups.delete(received("a")),
             wakeups.delete(received("b", "c")),
             wakeups.delete([]),
@@ -234,15 +256,16 @@ def test_deletes_go_together_whoever_asks() -> None:
 
 def test_what_was_not_deleted_is_no_error_but_a_request_that_failed_is() -> None:
     async def main() -> None:
-        sdk = Sdk(batches=[{"a": "ReceiptHandleIsInvalid"}])
+        sdk = Sdk(batches=[{}, {"a": "ReceiptHandleIsInvalid"}])
         wakeups = queue(sdk)
-        assert await ended(wakeups.delete(received("a")), wakeups.delete(received("b"))) == [
-            None,
-            None,
-        ]
-        sdk.batches = [error("InternalFailure", 500)] * TRIES
-        found = await ended(wakeups.delete(received("a")), wakeups.delete(received("b")))
-        assert [type(each) for each in found] == [Temporary] * 2
+
+        async def deleted() -> list[Any]:
+            calls = [wakeups.delete(received(each)) for each in "ab"]
+            return await together(sdk, wakeups.delete(received("first")), *calls)
+
+        assert await deleted() == [None, None]
+        sdk.batches = [{}, *[error("InternalFailure", 500)] * TRIES]
+        assert [type(each) for each in await deleted()] == [Temporary] * 2
 
     run(main())
 
