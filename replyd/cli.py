@@ -5,7 +5,6 @@ A command imports what it needs when it is run. What is imported above is for al
 
 import argparse
 import asyncio
-import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -28,6 +27,7 @@ from replyd.operate.arguments import (
     add_simulate,
     add_twilio,
 )
+from replyd.runtime import collector
 
 if TYPE_CHECKING:
     from replyd.adapters.twilio.accounts import Accounts
@@ -140,19 +140,8 @@ def _look_up(names: Collection[str], region: str) -> "Found":
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    # Until all is loaded: hardly any of it is garbage, and going through it stops webhooks too.
-    gc.disable()
-    try:
+    with collector.resting():
         return _served(arguments)
-    finally:
-        gc.enable()
-
-
-def _keep_what_is_loaded() -> None:
-    """What has been loaded stays. The collector need not go through it, above all not at the end,
-    where it takes half a second that the next process waits for."""
-    gc.freeze()
-    gc.enable()
 
 
 def _served(arguments: argparse.Namespace) -> int:
@@ -168,7 +157,9 @@ def _served(arguments: argparse.Namespace) -> int:
     logs.configure(log.level, log.format, bodies=log.bodies)
 
     async def serve() -> None:
-        async with opened(settings, manager=manager, loaded=_keep_what_is_loaded) as supervisor:
+        async with opened(
+            settings, manager=manager, loaded=collector.keep_what_is_loaded
+        ) as supervisor:
             supervisor.stop_on_signals()
             await supervisor.run()
 

@@ -8,6 +8,7 @@ import pytest
 from replyd import __version__, cli
 from replyd.cli import main
 from replyd.errors import ConfigError
+from replyd.runtime import collector
 
 
 @pytest.mark.parametrize(
@@ -79,12 +80,14 @@ def test_the_collector_rests_until_all_is_loaded_and_no_longer(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    seen = []
+    seen: list[bool] = []
+    usual = gc.get_threshold()
 
     def settings(_: object) -> None:
         seen.append(gc.isenabled())
-        cli._keep_what_is_loaded()
+        collector.keep_what_is_loaded()
         seen.append(gc.isenabled())
+        seen.append(gc.get_threshold() > usual)
         raise ConfigError(["enough seen"])
 
     monkeypatch.setattr(cli, "_settings", settings)
@@ -94,8 +97,9 @@ def test_the_collector_rests_until_all_is_loaded_and_no_longer(
         assert gc.get_freeze_count() > kept
     finally:
         gc.unfreeze()
-    assert seen == [False, True]
+    assert seen == [False, True, True]
     # Also where it never came to that.
-    monkeypatch.setattr(cli, "_keep_what_is_loaded", lambda: None)
+    monkeypatch.setattr(collector, "keep_what_is_loaded", lambda: None)
     assert main(["serve"]) == 78
     assert gc.isenabled()
+    assert gc.get_threshold() == usual

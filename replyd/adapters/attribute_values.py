@@ -8,6 +8,7 @@ all of them for one that fits aiobotocore's.
 import base64
 from collections.abc import Mapping
 from decimal import Decimal
+from sys import intern
 from typing import Any
 
 AttributeValue = dict[str, Any]
@@ -49,7 +50,8 @@ def deserialize(attribute: AttributeValue) -> Any:
         case "L":
             return [deserialize(v) for v in value]
         case "M":
-            return {name: deserialize(v) for name, v in value.items()}
+            # The same few names in thousands of records that wait: kept once.
+            return {intern(name): deserialize(v) for name, v in value.items()}
         case "NS":
             return {_number(v) for v in value}
         case "SS":

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -32,7 +33,7 @@ _RETURNS = {"touched": "UPDATED_NEW", "item": "ALL_NEW", "nothing": "NONE"}
 
 
 def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: deserialize(value) for name, value in attributes.items()}
+    return {intern(name): deserialize(value) for name, value in attributes.items()}
 
 
 @dataclass(frozen=True, slots=True)

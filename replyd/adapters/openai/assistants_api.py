@@ -208,7 +208,7 @@ class AssistantsApi:
         return [item for item in found if isinstance(item, kind)]
 
     async def _call(self, kind: type[T], make: Callable[[], Awaitable[object]]) -> T:
-        answer: object = await once_more(self._sleep)(self._once, make)
+        answer: object = await once_more(self._sleep, self._once, make)
         # The SDK does not validate what comes.
         if not isinstance(answer, kind):
             raise _unreadable()

@@ -74,7 +74,7 @@ class OpenAITranscriber:
         upload = (f"recording.{extension}", recording.data, content_type)
         try:
             async with asyncio.timeout(self._timeout):
-                answer: object = await once_more(self._sleep)(self._post, upload)
+                answer: object = await once_more(self._sleep, self._post, upload)
         except TimeoutError:
             raise Temporary(NAME, f"no answer within {self._timeout:g} s", code="timeout") from None
         return _text(answer)

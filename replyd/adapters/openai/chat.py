@@ -114,7 +114,7 @@ class OpenAIChat:
         return [*system, *lines, {"role": "user", "content": _turn(request)}]
 
     async def _create(self, messages: list[Message], customer: str) -> object:
-        return await once_more(self._sleep)(self._post, messages, customer)
+        return await once_more(self._sleep, self._post, messages, customer)
 
     async def _post(self, messages: list[Message], customer: str) -> object:
         settings = {"model": self._model, "messages": messages, **self._settings}

@@ -96,7 +96,7 @@ class OpenAIThreads:
         return [*(Kept("file", name) for name in files), Kept("thread", thread_id)]
 
     async def _call(self, make: Callable[[], Awaitable[object]]) -> object:
-        return await once_more(self._sleep)(self._once, make)
+        return await once_more(self._sleep, self._once, make)
 
     async def _once(self, make: Callable[[], Awaitable[object]]) -> object:
         try:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from typing import TypeVar, TypeVarTuple
 
 import httpx2
 from openai import (
@@ -10,7 +11,6 @@ from openai import (
     APIStatusError,
     APITimeoutError,
 )
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_fixed
 
 from replyd.errors import Busy, DependencyDown, DependencyError, Permanent, Temporary
 
@@ -37,6 +37,9 @@ _ABOUT_THE_THREAD = (
 )
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 
 def translated(error: Exception, *, model: str) -> DependencyError:
@@ -75,7 +78,7 @@ def _refusal(error: APIStatusError, model: str) -> DependencyError:
     return Permanent(NAME, f"the request is refused with HTTP {status} ({code})", code=code)
 
 
-def never_arrived(error: BaseException) -> bool:
+def never_arrived(error: DependencyError) -> bool:
     """Whether the request cannot have reached the server, so that repeating it is harmless."""
     return isinstance(error, DependencyDown) and error.code == _UNREACHABLE
 
@@ -96,15 +99,20 @@ def thread_is_gone(error: Exception) -> bool:
     )
 
 
-def once_more(sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
+async def once_more(
+    sleep: Callable[[float], Awaitable[None]],
+    send: Callable[[*_Ts], Awaitable[_T]],
+    *arguments: *_Ts,
+) -> _T:
     """One quick retry of what never reached the server: it spares the consumer a pause."""
-    return AsyncRetrying(
-        retry=retry_if_exception(never_arrived),
-        stop=stop_after_attempt(2),
-        wait=wait_fixed(QUICK_RETRY_SECONDS),
-        sleep=sleep,
-        reraise=True,
-    )
+    try:
+        return await send(*arguments)
+    except DependencyError as error:
+        if not never_arrived(error):
+            raise
+    # Outside of the handler, so that no vendor text is chained to what may be logged.
+    await sleep(QUICK_RETRY_SECONDS)
+    return await send(*arguments)
 
 
 def _connection_failure(error: APIConnectionError) -> DependencyError:

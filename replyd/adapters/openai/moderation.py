@@ -38,7 +38,7 @@ class OpenAIModerator:
         a change, Permanent for what the API refuses."""
         try:
             async with asyncio.timeout(self._timeout):
-                answer: object = await once_more(self._sleep)(self._post, text)
+                answer: object = await once_more(self._sleep, self._post, text)
         except TimeoutError:
             raise Temporary(NAME, f"no answer within {self._timeout:g} s", code="timeout") from None
         return sorted(set(_categories(answer)))

@@ -142,7 +142,7 @@ class OpenAIResponses:
     async def _create(
         self, request: ModelRequest, items: Sequence[wire.Item], thread: str
     ) -> object:
-        return await once_more(self._sleep)(self._post, request, items, thread)
+        return await once_more(self._sleep, self._post, request, items, thread)
 
     async def _post(self, request: ModelRequest, items: Sequence[wire.Item], thread: str) -> object:
         body = {**self._settings, "input": items, "metadata": _metadata(request)}
