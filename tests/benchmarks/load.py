@@ -104,8 +104,8 @@ async def run(party: Party, stage: Stage, arrivals: Sequence[Arrival]) -> Outcom
 
 
 async def _deliver(party: Party, arrival: Arrival, due: float, outcome: Outcome) -> None:
-    status = await _status(party, arrival.webhook)
-    outcome.acks.append(Acknowledged(status, time.monotonic() - due))
+    answered = await status(party, arrival.webhook)
+    outcome.acks.append(Acknowledged(answered, time.monotonic() - due))
 
 
 async def settled(party: Party, stage: Stage, seconds: float = SETTLE_SECONDS) -> None:
@@ -160,7 +160,7 @@ async def saturate(
         nonlocal refused
         await asyncio.sleep(pause)
         (webhook,) = customers.write()
-        while await _status(party, webhook) != 200:
+        while await status(party, webhook) != 200:
             refused += 1
             await asyncio.sleep(_AGAIN_SECONDS)
 
@@ -195,7 +195,7 @@ async def saturate(
     return Saturation(turns, cpu_share, every, cpu, usage, refused)
 
 
-async def _status(party: Party, webhook: Webhook) -> int:
+async def status(party: Party, webhook: Webhook) -> int:
     """Of the answer; 0 when there is none."""
     try:
         status, _ = await party.webhooks.ask(webhook.request)

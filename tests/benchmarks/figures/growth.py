@@ -17,7 +17,7 @@ from tests.benchmarks.load import Customers, Saturation
 from tests.benchmarks.parties import started
 from tests.benchmarks.parties.started import REPLYD, Options, Party
 from tests.benchmarks.results import Figure
-from tests.benchmarks.webhooks import Signer
+from tests.benchmarks.webhooks import Signer, Webhook
 
 _GROUP = "growth"
 # What is usual, as a share of the saturation; ten times as much comes in the burst.
@@ -182,7 +182,7 @@ async def _burst(bench: Bench, usual: float) -> None:
                 due = began + arrival.at
                 if (left := due - time.monotonic()) > 0:
                     await asyncio.sleep(left)
-                group.create_task(_deliver(party, arrival.webhook.request, due, found.acks))
+                group.create_task(_deliver(party, arrival.webhook, due, found.acks))
         over = time.monotonic()
         taken = sum(ack.status == 200 for ack in found.acks)
         found.backlog = taken - (await doubles.taken() - before)
@@ -205,6 +205,8 @@ async def _burst(bench: Bench, usual: float) -> None:
     )
 
 
-async def _deliver(party: Party, request: bytes, due: float, acks: list[load.Acknowledged]) -> None:
-    status, _ = await party.webhooks.ask(request)
+async def _deliver(
+    party: Party, webhook: Webhook, due: float, acks: list[load.Acknowledged]
+) -> None:
+    status = await load.status(party, webhook)
     acks.append(load.Acknowledged(status, time.monotonic() - due))
