@@ -81,18 +81,13 @@ class Customers:
 
 
 async def run(party: Party, stage: Stage, arrivals: Sequence[Arrival]) -> Outcome:
-    """Open loop: each message goes out at its time, and its answer is waited for beside the others.
-    Returns when every reply has come and the party has nothing left to do.
+    """Open loop, as `deliver`. Returns when every reply has come and the party has nothing left to
+    do.
 
     Raises TimeoutError when that takes too long."""
     outcome, began = Outcome(), time.monotonic() + 0.05
     before = await stage.taken()
-    async with asyncio.TaskGroup() as group:
-        for arrival in arrivals:
-            due = began + arrival.at
-            if (left := due - time.monotonic()) > 0:
-                await asyncio.sleep(left)
-            group.create_task(_deliver(party, arrival, due, outcome))
+    outcome.acks = await deliver(party, arrivals, began)
     outcome.seconds = time.monotonic() - began
     await settled(party, stage)
     last_at = {a.webhook.customer: began + a.at for a in arrivals if a.last}
@@ -103,9 +98,24 @@ async def run(party: Party, stage: Stage, arrivals: Sequence[Arrival]) -> Outcom
     return outcome
 
 
-async def _deliver(party: Party, arrival: Arrival, due: float, outcome: Outcome) -> None:
-    answered = await status(party, arrival.webhook)
-    outcome.acks.append(Acknowledged(answered, time.monotonic() - due))
+async def deliver(
+    party: Party, arrivals: Sequence[Arrival], began: float | None = None
+) -> list[Acknowledged]:
+    """Each at its time after `began`, now by default, with its answer waited for beside the others.
+    Returns when all have been answered, in the order in which they were."""
+    start, acks = time.monotonic() if began is None else began, list[Acknowledged]()
+
+    async def one(arrival: Arrival, due: float) -> None:
+        answered = await _status(party, arrival.webhook)
+        acks.append(Acknowledged(answered, time.monotonic() - due))
+
+    async with asyncio.TaskGroup() as group:
+        for arrival in arrivals:
+            due = start + arrival.at
+            if (left := due - time.monotonic()) > 0:
+                await asyncio.sleep(left)
+            group.create_task(one(arrival, due))
+    return acks
 
 
 async def settled(party: Party, stage: Stage, seconds: float = SETTLE_SECONDS) -> None:
@@ -160,7 +170,7 @@ async def saturate(
         nonlocal refused
         await asyncio.sleep(pause)
         (webhook,) = customers.write()
-        while await status(party, webhook) != 200:
+        while await _status(party, webhook) != 200:
             refused += 1
             await asyncio.sleep(_AGAIN_SECONDS)
 
@@ -195,7 +205,7 @@ async def saturate(
     return Saturation(turns, cpu_share, every, cpu, usage, refused)
 
 
-async def status(party: Party, webhook: Webhook) -> int:
+async def _status(party: Party, webhook: Webhook) -> int:
     """Of the answer; 0 when there is none."""
     try:
         status, _ = await party.webhooks.ask(webhook.request)

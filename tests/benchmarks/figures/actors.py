@@ -46,8 +46,13 @@ async def opened(
         for number, name in enumerate(names):
             bench.results.say(f"{name} starts")
             party = await stack.enter_async_context(started.opened(name, doubles, options))
-            customers = Customers(Signer(number), CUSTOMERS)
-            # The first calls of a process cost more: descriptions are read, connections made.
-            await load.run(party, doubles, customers.arrivals(_WARM_RATE, _WARM_SECONDS))
-            found[name] = Actor(party, doubles, customers)
+            found[name] = Actor(party, doubles, Customers(Signer(number), CUSTOMERS))
+            await warmed(found[name])
         yield found
+
+
+async def warmed(actor: Actor, of: int = 1) -> None:
+    """`of`: processes that share the load. The first calls of one cost more: descriptions are read,
+    connections made."""
+    party, doubles, customers = actor
+    await load.run(party, doubles, customers.arrivals(_WARM_RATE, _WARM_SECONDS * of))

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from tests.benchmarks import load, stage
 from tests.benchmarks.arithmetic import percentile
+from tests.benchmarks.figures.actors import CUSTOMERS
 from tests.benchmarks.figures.context import Bench, Effort
 from tests.benchmarks.load import Customers
 from tests.benchmarks.parties import started
@@ -120,11 +121,11 @@ async def _opened(
             quiet_seconds=quiet,
             on=bench.party_cores,
             replyd=settings,
-            conversations=20_000,
+            conversations=CUSTOMERS,
             lag_file=lag_file,
         )
         party = await stack.enter_async_context(started.opened(REPLYD, doubles, options))
-        customers = Customers(Signer(9), 20_000)
+        customers = Customers(Signer(9), CUSTOMERS)
         await _write(party, customers, _WARM)
         if quiet == 1:
             await load.settled(party, doubles)
@@ -133,12 +134,8 @@ async def _opened(
 
 async def _write(party: Party, customers: Customers, count: int) -> None:
     """So many customers, one message each, at a constant rate."""
-    began = time.monotonic()
-    async with asyncio.TaskGroup() as group:
-        for arrival in customers.arrivals(_RATE, count / _RATE):
-            if (left := began + arrival.at - time.monotonic()) > 0:
-                await asyncio.sleep(left)
-            group.create_task(party.webhooks.ask(arrival.webhook.request))
+    acks = await load.deliver(party, customers.arrivals(_RATE, count / _RATE))
+    assert all(ack.status == 200 for ack in acks)
 
 
 def _lag_figures(when: str, late: list[float]) -> list[Figure]:

@@ -1,23 +1,22 @@
 """More conversations in the table, more instances, more messages than usual."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from tests.benchmarks import load, stage
 from tests.benchmarks.arithmetic import percentile, ratios
 from tests.benchmarks.connections import Connections
 from tests.benchmarks.figures import saturation
-from tests.benchmarks.figures.actors import Actor
+from tests.benchmarks.figures.actors import CUSTOMERS, Actor, warmed
 from tests.benchmarks.figures.context import Bench, Effort
 from tests.benchmarks.figures.saturation import OPEN_CONVERSATIONS, SETTINGS
 from tests.benchmarks.load import Customers, Saturation
 from tests.benchmarks.parties import started
 from tests.benchmarks.parties.started import REPLYD, Options, Party
 from tests.benchmarks.results import Figure
-from tests.benchmarks.webhooks import Signer, Webhook
+from tests.benchmarks.webhooks import Signer
 
 _GROUP = "growth"
 # What is usual, as a share of the saturation; ten times as much comes in the burst.
@@ -25,10 +24,8 @@ USUAL = 0.2
 _TIMES = 10
 _USUAL_SECONDS = 5.0
 _DRAIN_SECONDS = 900.0
-_CUSTOMERS = 20_000
 # A prime, so that customers from all over a table write, and all of them before one does again.
 _STRIDE = 7_919
-_WARM_RATE, _WARM_SECONDS = 20.0, 2.0
 # Of one start, warming included, and stop.
 _START_SECONDS = 8.0
 
@@ -78,16 +75,14 @@ async def _instances(bench: Bench) -> None:
             # One core is for the doubles and the load, where there are more.
             mine = cores[: max(1, min(count, len(cores) - 1))]
             options = Options(on=mine, replyd=SETTINGS)
-            resources = await doubles.provide(f"{REPLYD}-{count}", _CUSTOMERS)
+            resources = await doubles.provide(f"{REPLYD}-{count}", CUSTOMERS)
             parties = [
                 await stack.enter_async_context(started.opened(REPLYD, doubles, options, resources))
                 for _ in range(count)
             ]
-            customers = Customers(Signer(count), _CUSTOMERS)
+            customers = Customers(Signer(count), CUSTOMERS)
             actors[count] = Actor(_together(parties), doubles, customers)
-            # The first calls of a process cost more.
-            warm = customers.arrivals(_WARM_RATE, _WARM_SECONDS * count)
-            await load.run(actors[count].party, doubles, warm)
+            await warmed(actors[count], of=count)
             bench.results.say(f"{count} instances have started")
         for _ in range(effort.repeats):
             for count, actor in actors.items():
@@ -153,60 +148,37 @@ def _together(parties: list[Party]) -> Party:
     )
 
 
-@dataclass(slots=True)
-class _Burst:
-    """`acks`: of all messages in it. `backlog`: taken and not answered when it was over; `drained`:
-    seconds until all were; `replies`: in all."""
-
-    acks: list[load.Acknowledged] = field(default_factory=list)
-    backlog: int = 0
-    drained: float = 0.0
-    replies: int = 0
-
-
 async def _burst(bench: Bench, usual: float) -> None:
     """Ten times as many messages as usual for a while, and then none until all is answered. What is
     refused is counted: Twilio would deliver it again."""
-    effort, rate, found = bench.effort, _TIMES * usual, _Burst()
+    effort, rate = bench.effort, _TIMES * usual
     options = Options(on=bench.party_cores, replyd=SETTINGS)
     async with AsyncExitStack() as stack:
         doubles = await stack.enter_async_context(stage.opened(bench.other_cores))
         party = await stack.enter_async_context(started.opened(REPLYD, doubles, options))
-        customers = Customers(Signer(77), _CUSTOMERS)
+        customers = Customers(Signer(77), CUSTOMERS)
         await load.run(party, doubles, customers.arrivals(usual, _USUAL_SECONDS))
         arrivals = customers.arrivals(rate, effort.burst_seconds)
         bench.results.say(f"{rate:.0f} messages/s for {effort.burst_seconds:.0f} s")
-        before, began = await doubles.taken(), time.monotonic()
-        async with asyncio.TaskGroup() as group:
-            for arrival in arrivals:
-                due = began + arrival.at
-                if (left := due - time.monotonic()) > 0:
-                    await asyncio.sleep(left)
-                group.create_task(_deliver(party, arrival.webhook, due, found.acks))
+        before = await doubles.taken()
+        acks = await load.deliver(party, arrivals)
         over = time.monotonic()
-        taken = sum(ack.status == 200 for ack in found.acks)
-        found.backlog = taken - (await doubles.taken() - before)
-        bench.results.say(f"{taken} of {len(found.acks)} taken, {found.backlog} not yet answered")
+        taken = sum(ack.status == 200 for ack in acks)
+        backlog = taken - (await doubles.taken() - before)
+        bench.results.say(f"{taken} of {len(acks)} taken, {backlog} not yet answered")
         await load.settled(party, doubles, _DRAIN_SECONDS)
-        found.drained = time.monotonic() - over
-        found.replies = await doubles.taken() - before
+        drained = time.monotonic() - over
+        replies = await doubles.taken() - before
     label = f"after {_TIMES} × the usual {usual:.0f}/s for {effort.burst_seconds:.0f} s"
-    seconds = [ack.seconds for ack in found.acks if ack.status == 200]
-    refused = len(found.acks) - taken
-    note = f"{taken} taken, {refused} refused, {found.replies} replies"
+    seconds = [ack.seconds for ack in acks if ack.status == 200]
+    refused = len(acks) - taken
+    note = f"{taken} taken, {refused} refused, {replies} replies"
     p99 = 1000 * percentile(seconds, 0.99)
     bench.results.keep("burst", rate=rate, ack_ms=[round(1000 * s, 2) for s in seconds])
     bench.results.add(
         [
-            Figure(_GROUP, f"backlog {label}", REPLYD, found.backlog, "messages", note=note),
-            Figure(_GROUP, f"drained {label}", REPLYD, found.drained, "s"),
+            Figure(_GROUP, f"backlog {label}", REPLYD, backlog, "messages", note=note),
+            Figure(_GROUP, f"drained {label}", REPLYD, drained, "s"),
             Figure(_GROUP, "acknowledgement p99 in the burst", REPLYD, p99, "ms", of=len(seconds)),
         ]
     )
-
-
-async def _deliver(
-    party: Party, webhook: Webhook, due: float, acks: list[load.Acknowledged]
-) -> None:
-    status = await load.status(party, webhook)
-    acks.append(load.Acknowledged(status, time.monotonic() - due))

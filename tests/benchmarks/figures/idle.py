@@ -55,10 +55,10 @@ async def measure(bench: Bench) -> None:
         # What it does once after the start, CATCH-UP's first round among it, is no part of idling.
         await asyncio.sleep(_AFTER_START_SECONDS)
         loaded = party.cpu_seconds()
-        usage, before = await doubles.usage(resources), party.cpu_seconds()
+        usage = await doubles.usage(resources)
         bench.results.say(f"idle for {effort.idle_seconds:.0f} s")
         await asyncio.sleep(effort.idle_seconds)
-        share = (party.cpu_seconds() - before) / effort.idle_seconds
+        share = (party.cpu_seconds() - loaded) / effort.idle_seconds
         usage = await doubles.usage(resources) - usage
     minutes = effort.idle_seconds / 60
     a_minute = {name: n / minutes for name, n in usage.counts.items()}
