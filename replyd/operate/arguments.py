@@ -3,16 +3,28 @@
 import argparse
 import re
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replyd.domain import address
+
+if TYPE_CHECKING:
+    from replyd.flows.desk import Desk
+    from replyd.operate.people import Counter
 
 # `argparse` has no public name for what `add_subparsers` returns.
 Commands = Any
 Run = Callable[[argparse.Namespace], int]
 # Adds a command with what all operators' commands have in common.
 Add = Callable[..., argparse.ArgumentParser]
+OpenDesk = Callable[[argparse.Namespace], "AbstractAsyncContextManager[Desk]"]
+OpenCounter = Callable[[argparse.Namespace], "AbstractAsyncContextManager[Counter]"]
+
+# Exit codes.
+OK = 0
+NOTHING_FOUND = 1
+USAGE = 2
 
 # The queues whose dead letters are looked after.
 REPLIES, HANDOFF = "replies", "handoff"
@@ -167,7 +179,7 @@ def add_forget(commands: Commands, run: Run) -> None:
     forget.set_defaults(run=run)
 
 
-def add_consent(parent: Commands, add: Add, run: Any, open_desk: Any) -> None:
+def add_consent(parent: Commands, add: Add, run: Any, open_desk: OpenDesk) -> None:
     """Below `conversation`; `add` and what it is given as `commands.add_to` has them."""
     parser = add(
         parent,
@@ -181,7 +193,9 @@ def add_consent(parent: Commands, add: Add, run: Any, open_desk: Any) -> None:
     parser.add_argument("tel", type=customer, metavar="TEL", help="such as +447700900001")
 
 
-def add_people(parent: Commands, add: Add, run: Any, *, open_desk: Any, open_counter: Any) -> None:
+def add_people(
+    parent: Commands, add: Add, run: Any, *, open_desk: OpenDesk, open_counter: OpenCounter
+) -> None:
     """The commands with which people act, as `add_consent`: `act` tells `run` which one it is."""
     listed = add(
         parent,

@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from replyd.operate.arguments import (
     HANDOFF,
+    NOTHING_FOUND,
+    OK,
     REPLIES,
+    USAGE,
     Commands,
+    OpenCounter,
+    OpenDesk,
     add_bodies,
     add_consent,
     add_people,
@@ -20,17 +25,9 @@ from replyd.operate.arguments import (
 )
 
 if TYPE_CHECKING:
-    from replyd.flows.desk import Desk
     from replyd.operate.dlq import Morgue
-    from replyd.operate.people import Counter
 
-OK = 0
-NOTHING_FOUND = 1
-USAGE = 2
-
-OpenDesk = Callable[[argparse.Namespace], "AbstractAsyncContextManager[Desk]"]
 OpenMorgue = Callable[[argparse.Namespace], "AbstractAsyncContextManager[Morgue]"]
-OpenCounter = Callable[[argparse.Namespace], "AbstractAsyncContextManager[Counter]"]
 
 
 def add_to(

@@ -9,7 +9,7 @@ from replyd.domain import record
 from replyd.flows import show
 from replyd.flows.desk import Desk
 from replyd.operate import render
-from replyd.operate.people import NOTHING_FOUND, OK, OpenDesk
+from replyd.operate.arguments import NOTHING_FOUND, OK, OpenDesk
 
 _KEPT = ("at", "sid", "change", "by")
 

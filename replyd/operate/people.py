@@ -4,7 +4,6 @@ import argparse
 import sys
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +14,8 @@ from replyd.flows.person import People
 from replyd.flows.person_answer import Answered, Declined, Request
 from replyd.flows.waiting import BadCursorError, listing
 from replyd.operate import render
+from replyd.operate.arguments import NOTHING_FOUND, OK, USAGE, OpenCounter, OpenDesk
 
-OK = 0
-NOTHING_FOUND = 1
-USAGE = 2
 # EX_TEMPFAIL of sysexits: ask again.
 TRY_AGAIN = 75
 
@@ -29,10 +26,6 @@ class Counter:
 
     people: People
     desk: Desk
-
-
-OpenDesk = Callable[[argparse.Namespace], AbstractAsyncContextManager[Desk]]
-OpenCounter = Callable[[argparse.Namespace], AbstractAsyncContextManager[Counter]]
 
 
 async def _list(arguments: argparse.Namespace, open_desk: OpenDesk) -> int:
