@@ -18,6 +18,8 @@ from replyd.runtime import operator_openapi
 KINDS = ("text", "location", "image", "voice")
 # WhatsApp: the longest text of a message.
 MAX_TEXT = 4096
+# What open streams get to end in.
+CLOSE_SECONDS = 1.0
 _MAX_BODY = 64 * 1024
 
 _FILES = {
@@ -113,7 +115,7 @@ class PageServer:
         app.router.add_post("/api/say", self._say)
         app.router.add_post("/api/handoff", self._handoff)
         app.router.add_post("/api/answer", self._answer)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_SECONDS)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, "127.0.0.1", self._port).start()

@@ -5,7 +5,9 @@ request have an end to their time and size, and connections to their number.
 """
 
 import asyncio
+import itertools
 import resource
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -23,6 +25,9 @@ MAX_HEADER_BYTES = 32 * 1024
 FIRST_REQUEST_SECONDS = 0.3
 # Until a connection that was accepted is one of ours takes a few turns of the loop.
 _ACCEPT_SECONDS = 0.05
+# Turns of the loop after which what had come on a connection was read: it is watched for from the
+# next one, found in the one after, and read at its end.
+_READ_TURNS = 3
 
 _BAD_REQUEST = (
     b"HTTP/1.1 400 Bad Request\r\nServer: replyd\r\nConnection: close\r\n"
@@ -81,6 +86,8 @@ class _Connection(web.RequestHandler):
                 self.transport.write(_BAD_REQUEST)
             self.force_close()
             return
+        if self._head is None:
+            self._quiet_server.busy(self)
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -157,7 +164,8 @@ class QuietServer(web.Server):
         max_connections: int,
     ) -> None:
         """`malformed`: the answer to what is no HTTP. `max_connections`: at most half of the files
-        that the process may open; one more closes the one that has been idle for longest."""
+        that the process may open; one more closes the one that has been idle for longest. Those
+        that have a request are not closed for others: `respond` bounds their number."""
         # A message that is being made durable stays so when the client hangs up.
         super().__init__(self._serve, handler_cancellation=False)
         self.unheard: set[_Connection] = set()
@@ -169,22 +177,42 @@ class QuietServer(web.Server):
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         half = files // 2 if files != resource.RLIM_INFINITY else max_connections
         self._max_connections = min(max_connections, half)
-        self._idle: dict[_Connection, None] = {}
+        # In the order, and with the number, of their becoming idle.
+        self._idle: OrderedDict[_Connection, int] = OrderedDict()
+        self._numbers = itertools.count()
+        self._making_room = False
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, self._malformed, self._header_timeout)
 
     def idle(self, connection: _Connection) -> None:
         """It has no request under way, and waits behind all others that have none."""
-        self._idle[connection] = None
-        if self.open > self._max_connections:
-            oldest = next(iter(self._idle))
-            del self._idle[oldest]
-            oldest.force_close()
+        number = self._idle[connection] = next(self._numbers)
+        if self.open > self._max_connections and not self._making_room:
+            self._making_room = True
+            self._make_room(number, _READ_TURNS)
 
     def busy(self, connection: _Connection) -> None:
         """It has a request, or is gone."""
         self._idle.pop(connection, None)
+
+    def _make_room(self, newest: int, turns: int) -> None:
+        """Close the idle ones that are too many, up to the `newest`, once what they had sent was
+        read: in a crowd many a request waits to be."""
+        if turns:
+            asyncio.get_running_loop().call_soon(self._make_room, newest, turns - 1)
+            return
+        too_many = self.open - self._max_connections
+        while too_many > 0 and self._idle:
+            oldest, number = next(iter(self._idle.items()))
+            if number > newest:
+                # They came meanwhile, and get their turns.
+                self._make_room(next(reversed(self._idle.values())), _READ_TURNS)
+                return
+            del self._idle[oldest]
+            oldest.force_close()
+            too_many -= 1
+        self._making_room = False
 
     def heard(self, connection: _Connection) -> None:
         """It has sent a request, or is gone."""

@@ -69,7 +69,7 @@ class Server(BaseModel):
     beyond that ends the one that has been at it for longest (408)."""
     max_connections: Count = 1000
     """Connections at once, at most half of the files that the process may open; a further one
-    closes the one that has been idle for longest."""
+    closes the one that has been idle for longest, and never one that has a request."""
     header_timeout_seconds: Positive = 10
     """How long a connection may take to send the headers of a request."""
     body_timeout_seconds: Positive = 10

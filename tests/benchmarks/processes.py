@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,17 +16,10 @@ START_SECONDS = 120.0
 END_SECONDS = 15.0
 # What a process needs of our own environment; nothing else may change what it does.
 _KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV")
-_CPUCLOCK_SCHED = 2
 
 
 def cores() -> list[int]:
     return sorted(os.sched_getaffinity(0))
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process with all its threads, children not included."""
-    # The clock of another process, as clock_getcpuclockid(3) makes it.
-    return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
 
 
 def memory_bytes(pid: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse, ClientSession
 
-from replyd.demo import samples
+from replyd.demo import page_server, samples
 from replyd.demo.operator_client import Refused
 from replyd.demo.page_server import PageServer
 
@@ -176,12 +176,15 @@ async def test_an_idle_stream_says_that_it_lives(backend: Backend) -> None:
         await server.stop()
 
 
-async def test_stop_ends_open_streams_promptly(backend: Backend) -> None:
+async def test_stop_ends_open_streams_promptly(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_server, "CLOSE_SECONDS", 60)
     server = PageServer(backend)
     await server.start()
     async with ClientSession(server.url) as client, client.get("/events") as stream:
         await state_from(stream)
-        async with asyncio.timeout(0.9):  # less than what the web server itself would wait
+        async with asyncio.timeout(10):
             await server.stop()
             assert (await stream.content.read()).strip() == b""
     await server.stop()

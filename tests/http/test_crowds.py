@@ -1,6 +1,7 @@
 """Whoever holds many places loses them to whoever comes honestly."""
 
 import asyncio
+import socket
 
 from replyd.runtime.webhook_server import INBOUND_PATH
 from tests.http.wire import MESSAGE, Site, post, read_answer, serving, signed_post
@@ -91,3 +92,60 @@ async def test_more_connections_than_there_may_be() -> None:
             assert await asyncio.gather(*closed) == [b""] * 20
         for _ in range(5):
             assert (await site.ask(signed_post(MESSAGE))).status == 200
+
+
+def _written(site: Site, requests: int) -> list[socket.socket]:
+    """Connections with a message each, of which the server has seen nothing yet."""
+    crowd = [socket.create_connection(("127.0.0.1", site.server.port)) for _ in range(requests)]
+    for each in crowd:
+        each.sendall(signed_post(MESSAGE))
+    return crowd
+
+
+async def _answers(site: Site, crowd: list[socket.socket]) -> list[int]:
+    async def answer(each: socket.socket) -> int:
+        reader, writer = await asyncio.open_connection(sock=each)
+        site.connections.append(writer)
+        return (await read_answer(reader)).status
+
+    async with asyncio.timeout(5):
+        return await asyncio.gather(*map(answer, crowd))
+
+
+async def test_every_message_of_a_crowd_is_answered() -> None:
+    """More of them than there may be connections."""
+    async with serving(max_connections=5) as site:
+        site.accept.gate = asyncio.Event()
+        crowd = _written(site, 25)
+        for _ in crowd:
+            async with asyncio.timeout(5):
+                await site.accept.started.acquire()
+        site.accept.gate.set()
+        assert await _answers(site, crowd) == [200] * 25
+
+
+async def test_a_crowd_of_messages_outlives_connections_that_say_nothing() -> None:
+    async with serving(max_connections=5, header_timeout_seconds=60) as site:
+        silent = [await site.connect() for _ in range(5)]
+        site.accept.gate = asyncio.Event()
+        crowd = _written(site, 25)
+        async with asyncio.timeout(5):
+            assert [await reader.read() for reader, _ in silent] == [b""] * 5
+        site.accept.gate.set()
+        assert await _answers(site, crowd) == [200] * 25
+
+
+async def test_a_message_on_a_kept_connection_that_waits_to_be_read_is_answered() -> None:
+    """It is the one that was idle for longest when the crowd came."""
+    async with serving(max_connections=2) as site:
+        kept = _written(site, 1)[0]
+        kept.setblocking(False)
+        loop = asyncio.get_running_loop()
+        assert (await loop.sock_recv(kept, 12)) == b"HTTP/1.1 200"
+        crowd = _written(site, 3)
+        kept.sendall(signed_post(MESSAGE))
+        assert await _answers(site, crowd) == [200] * 3
+        seen = b""
+        while b"HTTP/1.1 200" not in seen:
+            seen += await loop.sock_recv(kept, 1000)
+        kept.close()

@@ -5,10 +5,11 @@ import json
 import time
 from collections.abc import Callable
 
-from tests.benchmarks import connections, processes, stage, town
+from tests.benchmarks import connections, stage, town
 from tests.benchmarks.connections import Connections
 from tests.benchmarks.figures.context import Bench, Effort
 from tests.benchmarks.results import Figure
+from tests.support.cpu import process_seconds
 
 _GROUP = "doubles"
 _AT_ONCE = 16
@@ -70,9 +71,9 @@ async def measure(bench: Bench) -> None:
             ("responses", doubles.vendors, respond),
         ):
             port = running.hello["port"]
-            before = processes.cpu_seconds(running.pid)
+            before = process_seconds(running.pid)
             count, seconds = await _hammer(port, request)
-            each = 1e6 * (processes.cpu_seconds(running.pid) - before) / count
+            each = 1e6 * (process_seconds(running.pid) - before) / count
             note = f"{count / seconds:,.0f}/s taken from one client"
             bench.results.say(f"{name}: {each:.0f} µs, {note}")
             bench.results.add([Figure(_GROUP, f"CPU of {name}", "double", each, "µs", note=note)])

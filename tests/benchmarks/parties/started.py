@@ -10,6 +10,7 @@ from tests.benchmarks import processes, town
 from tests.benchmarks.connections import Connections
 from tests.benchmarks.processes import Running
 from tests.benchmarks.stage import Resources, Stage
+from tests.support.cpu import process_seconds
 
 FLOOR, TWO_LAMBDA, REPLYD = "floor", "two_lambda", "replyd"
 # The two-Lambda way to the letter of its design, with the Assistants API.
@@ -55,7 +56,7 @@ class Party:
     ops_port: int = 0
 
     def cpu_seconds(self) -> float:
-        return sum(processes.cpu_seconds(pid) for pid in self.pids)
+        return sum(process_seconds(pid) for pid in self.pids)
 
     def memory_bytes(self) -> int:
         return sum(processes.memory_bytes(pid) for pid in self.pids)
