@@ -5,8 +5,8 @@ request have an end to their time and size, and connections to their number.
 """
 
 import asyncio
-import itertools
 import resource
+import select
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,9 +25,6 @@ MAX_HEADER_BYTES = 32 * 1024
 FIRST_REQUEST_SECONDS = 0.3
 # Until a connection that was accepted is one of ours takes a few turns of the loop.
 _ACCEPT_SECONDS = 0.05
-# Turns of the loop after which what had come on a connection was read: it is watched for from the
-# next one, found in the one after, and read at its end.
-_READ_TURNS = 3
 
 _BAD_REQUEST = (
     b"HTTP/1.1 400 Bad Request\r\nServer: replyd\r\nConnection: close\r\n"
@@ -88,6 +85,8 @@ class _Connection(web.RequestHandler):
             return
         if self._head is None:
             self._quiet_server.busy(self)
+        else:
+            self._quiet_server.unfinished(self)
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -108,8 +107,12 @@ class _Connection(web.RequestHandler):
             yield
         finally:
             self._serving = False
-            if self.transport is not None:
-                self._quiet_server.idle(self)
+            # The answer is written first.
+            asyncio.get_running_loop().call_soon(self._served)
+
+    def _served(self) -> None:
+        if self.transport is not None and not self.transport.is_closing() and not self._serving:
+            self._quiet_server.idle(self)
 
     def handle_error(
         self,
@@ -124,6 +127,14 @@ class _Connection(web.RequestHandler):
         response = self._malformed()
         response.force_close()
         return response
+
+    def has_unread(self) -> bool:
+        """Whether something has come that the loop has not read yet, be it the connection's end."""
+        if self.transport is None:
+            return False
+        waiting = select.poll()
+        waiting.register(self.transport.get_extra_info("socket"), select.POLLIN)
+        return bool(waiting.poll(0))
 
     def _expect_headers(self) -> None:
         loop = asyncio.get_running_loop()
@@ -177,42 +188,41 @@ class QuietServer(web.Server):
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         half = files // 2 if files != resource.RLIM_INFINITY else max_connections
         self._max_connections = min(max_connections, half)
-        # In the order, and with the number, of their becoming idle.
-        self._idle: OrderedDict[_Connection, int] = OrderedDict()
-        self._numbers = itertools.count()
-        self._making_room = False
+        # In the order of their becoming idle.
+        self._idle: OrderedDict[_Connection, None] = OrderedDict()
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, self._malformed, self._header_timeout)
 
+    @property
+    def crowded(self) -> bool:
+        """Connections had better end with their answers, which say so: who sends another request
+        on one that is closed just then gets none."""
+        return self.open > self._max_connections // 2
+
     def idle(self, connection: _Connection) -> None:
         """It has no request under way, and waits behind all others that have none."""
-        number = self._idle[connection] = next(self._numbers)
-        if self.open > self._max_connections and not self._making_room:
-            self._making_room = True
-            self._make_room(number, _READ_TURNS)
+        self._idle[connection] = None
+        if self.open > self._max_connections:
+            self._make_room()
+
+    def unfinished(self, connection: _Connection) -> None:
+        """It has not sent all headers of a request: as good as idle."""
+        if connection not in self._idle:
+            self.idle(connection)
 
     def busy(self, connection: _Connection) -> None:
         """It has a request, or is gone."""
         self._idle.pop(connection, None)
 
-    def _make_room(self, newest: int, turns: int) -> None:
-        """Close the idle ones that are too many, up to the `newest`, once what they had sent was
-        read: in a crowd many a request waits to be."""
-        if turns:
-            asyncio.get_running_loop().call_soon(self._make_room, newest, turns - 1)
-            return
-        too_many = self.open - self._max_connections
-        while too_many > 0 and self._idle:
-            oldest, number = next(iter(self._idle.items()))
-            if number > newest:
-                # They came meanwhile, and get their turns.
-                self._make_room(next(reversed(self._idle.values())), _READ_TURNS)
+    def _make_room(self) -> None:
+        """Close the one that has been idle for longest. Whatever waits to be read is no sign of
+        idleness: in a crowd it takes a while until it is."""
+        while self._idle:
+            oldest, _ = self._idle.popitem(last=False)
+            if not oldest.has_unread():
+                oldest.force_close()
                 return
-            del self._idle[oldest]
-            oldest.force_close()
-            too_many -= 1
-        self._making_room = False
 
     def heard(self, connection: _Connection) -> None:
         """It has sent a request, or is gone."""

@@ -62,8 +62,11 @@ async def test_messages_that_are_being_stored_are_not_ended_by_others() -> None:
         assert (await read_answer(requests[0][0])).status == 200
 
 
+ASKED = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
 async def test_the_connection_that_is_idle_for_longest_makes_room() -> None:
-    async with serving(max_connections=3) as site:
+    async with serving(max_connections=6) as site:
         site.accept.gate = asyncio.Event()
         busy, busy_writer = await site.connect()
         busy_writer.write(signed_post(MESSAGE))
@@ -71,17 +74,28 @@ async def test_the_connection_that_is_idle_for_longest_makes_room() -> None:
         first, _ = await site.connect()
         second, second_writer = await site.connect()
         # One that was served waits behind the others.
-        second_writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        second_writer.write(ASKED)
         assert (await read_answer(second)).status == 404
-        third, third_writer = await site.connect()
-        third_writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert (await read_answer(third)).status == 404
+        more = [await site.connect() for _ in range(4)]
         assert await first.read() == b""
-        for reader, writer in ((second, second_writer), (third, third_writer)):
-            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        for reader, writer in ((second, second_writer), *more):
+            writer.write(ASKED)
             assert (await read_answer(reader)).status == 404
         site.accept.gate.set()
         assert (await read_answer(busy)).status == 200
+
+
+async def test_connections_end_with_their_answers_when_half_of_them_are_taken() -> None:
+    """So that none is closed just when another request is on its way."""
+    async with serving(max_connections=6) as site:
+        for number in range(1, 7):
+            reader, writer = await site.connect()
+            writer.write(ASKED)
+            ends = (await read_answer(reader)).headers.get("Connection") == "close"
+            assert ends == (number > 3)
+            if ends:
+                assert await reader.read() == b""
+                writer.close()
 
 
 async def test_more_connections_than_there_may_be() -> None:
@@ -137,14 +151,14 @@ async def test_a_crowd_of_messages_outlives_connections_that_say_nothing() -> No
 
 async def test_a_message_on_a_kept_connection_that_waits_to_be_read_is_answered() -> None:
     """It is the one that was idle for longest when the crowd came."""
-    async with serving(max_connections=2) as site:
+    async with serving(max_connections=3) as site:
         kept = _written(site, 1)[0]
         kept.setblocking(False)
         loop = asyncio.get_running_loop()
         assert (await loop.sock_recv(kept, 12)) == b"HTTP/1.1 200"
-        crowd = _written(site, 3)
+        crowd = _written(site, 4)
         kept.sendall(signed_post(MESSAGE))
-        assert await _answers(site, crowd) == [200] * 3
+        assert await _answers(site, crowd) == [200] * 4
         seen = b""
         while b"HTTP/1.1 200" not in seen:
             seen += await loop.sock_recv(kept, 1000)
