@@ -12,8 +12,13 @@ from replyd.domain import record, steps
 from replyd.domain.messages import ConversationKey
 from tests.process.conftest import BUSINESS, COMMAND, CUSTOMER, KEY, Town
 
+# Than a test lasts.
+LATER = (600.0, 600.0)
+
 
 async def test_a_message_is_answered_with_seven_requests(town: Town) -> None:
+    # The report that the reply was delivered costs one more.
+    town.twilio.callback_delays = LATER
     await town.converse()
     process = await town.serve(*COMMAND, "serve", REPLYD_QUEUES__DEPTH_SECONDS="0")
     town.proxy.counts.clear()
@@ -37,6 +42,7 @@ async def test_a_message_is_answered_with_seven_requests(town: Town) -> None:
 
 
 async def test_a_burst_of_three_is_one_turn_with_eleven_requests(town: Town) -> None:
+    town.twilio.callback_delays = LATER
     await town.converse()
     await town.serve(REPLYD_QUEUES__DEPTH_SECONDS="0")
     town.proxy.counts.clear()
