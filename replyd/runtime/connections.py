@@ -195,7 +195,7 @@ class QuietServer(web.Server):
         return _Connection(self, self._malformed, self._header_timeout)
 
     @property
-    def crowded(self) -> bool:
+    def _crowded(self) -> bool:
         """Connections had better end with their answers, which say so: who sends another request
         on one that is closed just then gets none."""
         return self.open > self._max_connections // 2
@@ -243,4 +243,7 @@ class QuietServer(web.Server):
         connection = request.protocol
         assert isinstance(connection, _Connection)
         with connection.serving():
-            return await self._respond(request)
+            response = await self._respond(request)
+            if self._crowded:
+                response.force_close()
+            return response

@@ -171,7 +171,7 @@ class WebhookServer:
             _log.exception("a webhook ended with a bug")
             bug = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "bug")
             response = self._refused(endpoint, bug, headers)
-        if self._letting_go or self._server.crowded or not request.content.is_eof():
+        if self._letting_go or not request.content.is_eof():
             response.force_close()
         return response
 
