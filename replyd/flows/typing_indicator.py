@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from replyd.domain.events import DependencyFailed
 from replyd.errors import DependencyError, Permanent
@@ -12,14 +12,17 @@ from replyd.flows.workbench import Turn
 REPEAT_SECONDS = 20.0
 
 
-@asynccontextmanager
-async def typing_indicator(held: Turn, *, enabled: bool) -> AsyncIterator[None]:
+def typing_indicator(held: Turn, *, enabled: bool) -> AbstractAsyncContextManager[None]:
     """Shown while the block runs, on the newest message of the turn, where `enabled` and the
     customer is on WhatsApp. Never waited for. A failure is counted and changes nothing else; one
     that is final is the last."""
-    if not (enabled and held.taken and held.taken[-1].message.channel == "whatsapp"):
-        yield
-        return
+    if enabled and held.taken and held.taken[-1].message.channel == "whatsapp":
+        return _shown(held)
+    return nullcontext()
+
+
+@asynccontextmanager
+async def _shown(held: Turn) -> AsyncIterator[None]:
     task = asyncio.create_task(_keep_showing(held))
     try:
         yield

@@ -150,7 +150,7 @@ class Buffer:
         entry.postpone(hint)
         if not entry.failures:
             entry.due = max(self._clock.now(), hint)
-        entry.changed.set()
+        entry.look_again()
 
     def _open(self, key: ConversationKey, seq: int) -> Entry:
         now = self._clock.now()

@@ -56,7 +56,8 @@ class Entry:
     running: bool = False
     failures: int = 0
     task: asyncio.Task[None] | None = None
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    # There only while somebody waits for it, since it takes 700 bytes.
+    _changed: asyncio.Event | None = None
     news: News = field(default_factory=News)
     woken_by: WokenBy = field(default_factory=WokenBy)
 
@@ -71,9 +72,16 @@ class Entry:
 
     async def until_due(self, clock: Clock) -> None:
         while (left := self.due - clock.now()) > 0:
-            self.changed.clear()
+            self._changed = asyncio.Event()
             try:
                 async with asyncio.timeout(left / 1000):
-                    await self.changed.wait()
+                    await self._changed.wait()
             except TimeoutError:
                 continue
+            finally:
+                self._changed = None
+
+    def look_again(self) -> None:
+        """`due` may be another one now."""
+        if self._changed is not None:
+            self._changed.set()
