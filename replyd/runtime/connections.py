@@ -86,7 +86,7 @@ class _Connection(web.RequestHandler):
         if self._head is None:
             self._quiet_server.busy(self)
         else:
-            self._quiet_server.unfinished(self)
+            self._quiet_server.idle(self)
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -201,15 +201,12 @@ class QuietServer(web.Server):
         return self.open > self._max_connections // 2
 
     def idle(self, connection: _Connection) -> None:
-        """It has no request under way, and waits behind all others that have none."""
+        """It has no request, or not all headers of one, and waits behind all others of those."""
+        if connection in self._idle:
+            return
         self._idle[connection] = None
         if self.open > self._max_connections:
             self._make_room()
-
-    def unfinished(self, connection: _Connection) -> None:
-        """It has not sent all headers of a request: as good as idle."""
-        if connection not in self._idle:
-            self.idle(connection)
 
     def busy(self, connection: _Connection) -> None:
         """It has a request, or is gone."""

@@ -4,7 +4,7 @@ import asyncio
 import socket
 
 from replyd.runtime.webhook_server import INBOUND_PATH
-from tests.http.wire import MESSAGE, Site, post, read_answer, serving, signed_post
+from tests.http.wire import MESSAGE, STRAY, Site, post, read_answer, serving, signed_post
 
 
 async def _until(site: Site, inflight: int) -> None:
@@ -62,9 +62,6 @@ async def test_messages_that_are_being_stored_are_not_ended_by_others() -> None:
         assert (await read_answer(requests[0][0])).status == 200
 
 
-ASKED = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
 async def test_the_connection_that_is_idle_for_longest_makes_room() -> None:
     async with serving(max_connections=6) as site:
         site.accept.gate = asyncio.Event()
@@ -74,12 +71,12 @@ async def test_the_connection_that_is_idle_for_longest_makes_room() -> None:
         first, _ = await site.connect()
         second, second_writer = await site.connect()
         # One that was served waits behind the others.
-        second_writer.write(ASKED)
+        second_writer.write(STRAY)
         assert (await read_answer(second)).status == 404
         more = [await site.connect() for _ in range(4)]
         assert await first.read() == b""
         for reader, writer in ((second, second_writer), *more):
-            writer.write(ASKED)
+            writer.write(STRAY)
             assert (await read_answer(reader)).status == 404
         site.accept.gate.set()
         assert (await read_answer(busy)).status == 200
@@ -90,7 +87,7 @@ async def test_connections_end_with_their_answers_when_half_of_them_are_taken() 
     async with serving(max_connections=6) as site:
         for number in range(1, 7):
             reader, writer = await site.connect()
-            writer.write(ASKED)
+            writer.write(STRAY)
             ends = (await read_answer(reader)).headers.get("Connection") == "close"
             assert ends == (number > 3)
             if ends:

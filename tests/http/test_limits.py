@@ -15,6 +15,7 @@ from tests.http.conftest import Log
 from tests.http.wire import (
     MESSAGE,
     REPORT,
+    STRAY,
     Site,
     changed,
     chunked,
@@ -302,7 +303,7 @@ async def test_beyond_the_limit_others_wait_outside() -> None:
             answer = await site.ask(signed_post(fields, target=target))
             assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
         # It costs nothing to say what would not be served anyway.
-        assert (await site.ask(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")).status == 404
+        assert (await site.ask(STRAY)).status == 404
         assert site.refusals[:2] == [
             (INBOUND_PATH, 503, "overloaded"),
             (STATUS_PATH, 503, "overloaded"),

@@ -99,6 +99,10 @@ def signed_post(fields: Fields, *, target: str = INBOUND_PATH, **changes: Any) -
     return post(urlencode(fields).encode(), target=target, signed=signed, **changes)
 
 
+# Answered with 404.
+STRAY = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
 def chunked(body: bytes, size: int = 1000) -> bytes:
     pieces = [body[at : at + size] for at in range(0, len(body), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""])

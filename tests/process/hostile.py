@@ -226,17 +226,18 @@ async def campaign(town: Town, count: int) -> Figures:
     answers: Counter[int] = Counter()
     await _all(port, (message(town) for _ in range(20)), answers)
     figures.rss_before = measured.rss()
+    kinds = list(attacks(town))
+    figures.allowed = {name: allowed for name, _, _, allowed in kinds}
     for _ in range(PARTS):
         valid = [message(town) for _ in range(count // PARTS)]
         figures.valid_ms.append(await measured.cost_ms("webhooks", valid, answers))
-        for name, which, request, allowed in attacks(town):
+        for name, which, request, _ in kinds:
             same, statuses = [request] * len(valid), figures.statuses[name]
             figures.hostile_ms[name].append(await measured.cost_ms(which, same, statuses))
-            figures.allowed[name] = allowed
     assert set(answers) == {200}
     async with _held(port):
         # And all of them at once, as long as it takes to write some messages.
-        requests = [(measured.ports[which], request) for _, which, request, _ in attacks(town)]
+        requests = [(measured.ports[which], request) for _, which, request, _ in kinds]
         storm = [asyncio.create_task(_without_end(*each)) for each in requests]
         for _ in range(MEANWHILE):
             started = time.monotonic()

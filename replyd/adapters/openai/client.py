@@ -8,7 +8,7 @@ from openai import AsyncOpenAI, Omit
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 # What the SDK tells about our machine and itself. No answer depends on it, and headers are kept
-# three times for as long as a request takes: 4 KB of each turn under way.
+# three times for as long as a request takes: more than 2 KB of each turn under way.
 _SAID_OF_US = (
     "X-Stainless-Lang",
     "X-Stainless-Package-Version",

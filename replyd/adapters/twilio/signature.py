@@ -2,8 +2,9 @@
 
 The scheme: https://www.twilio.com/docs/usage/security#validating-requests. The signature is
 base64(HMAC(token, URL + sorted names, each followed by its sorted distinct values)). The SDK
-computes it. The SDK's own comparison is not used: it is not constant in time, it cuts IPv6 hosts,
-and it raises when there is no signature.
+computes it, of a URL with the fields behind it already: they are the same for every token and
+origin, and putting 200 in order takes longer than signing them. The SDK's own comparison is not
+used: it is not constant in time, it cuts IPv6 hosts, and it raises when there is no signature.
 """
 
 import hmac
@@ -14,13 +15,6 @@ from twilio.request_validator import RequestValidator, get_signature_algorithm
 
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>\[[^\]]+\]|[^:/?#]+)(?::(?P<port>\d+))?", re.I)
 _DEFAULT_PORTS = {"https": "443", "http": "80"}
-
-
-class _Fields(dict[str, list[str]]):
-    """Form fields by name, in the shape that the SDK reads repeated names from."""
-
-    def getall(self, name: str) -> list[str]:
-        return self[name]
 
 
 def origins(public_url: str) -> tuple[str, ...]:
@@ -51,17 +45,15 @@ def is_signed(
     one that the SDK does not know makes this false. Every pair is computed and compared, so that
     the time does not tell which one was close.
     """
-    grouped = _Fields()
-    for name, value in fields:
-        grouped.setdefault(name, []).append(value)
     matched = False
     try:
+        ordered = "".join(name + value for name, value in sorted(set(fields)))
         given = signature.encode("ascii")
         algorithm = get_signature_algorithm(settings)
         for token in tokens:
             validator = RequestValidator(token)
             for url in urls:
-                computed: str = validator.compute_signature(url, grouped, algorithm)
+                computed: str = validator.compute_signature(url + ordered, None, algorithm)
                 matched |= hmac.compare_digest(computed.encode("ascii"), given)
     except (AttributeError, TypeError, ValueError):
         # No signature, one that is not ASCII, text that is not Unicode, an unknown algorithm.
