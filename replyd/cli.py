@@ -7,18 +7,15 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from functools import partial
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from replyd import __version__
+from replyd.bootstrap import commands as bootstrap
 from replyd.errors import ConfigError, ReplydError
 from replyd.operate import commands as operate
 from replyd.operate.arguments import (
-    HANDOFF,
-    REPLIES,
     add_check,
     add_demo,
     add_forget,
@@ -30,16 +27,7 @@ from replyd.operate.arguments import (
 from replyd.runtime import collector
 
 if TYPE_CHECKING:
-    from replyd.adapters.twilio.accounts import Accounts
-    from replyd.adapters.twilio.numbers import TwilioNumbers
-    from replyd.flows.desk import Desk
-    from replyd.flows.forget import Reach
-    from replyd.operate.dlq import Morgue
-    from replyd.operate.people import Counter
-    from replyd.operate.twilio import TwilioSide
-    from replyd.provision import CheckResult, Report
-    from replyd.settings import Settings
-    from replyd.settings.references import Found
+    from replyd.provision import Report
 
 OK = 0
 UNAVAILABLE = 69
@@ -109,34 +97,11 @@ def _parser() -> argparse.ArgumentParser:
     operate.add_to(
         commands,
         add_settings=add_settings,
-        open_desk=_desk,
-        open_morgue=_morgue,
-        open_counter=_counter,
+        open_desk=bootstrap.desk,
+        open_morgue=bootstrap.morgue,
+        open_counter=bootstrap.counter,
     )
     return parser
-
-
-def _settings(arguments: argparse.Namespace, *, require_serving: bool = True) -> "Settings":
-    from replyd.settings import load
-
-    settings = load(
-        arguments.config,
-        os.environ,
-        dict(arguments.set),
-        require_serving=require_serving,
-        look_up=_look_up,
-    )
-    if require_serving:
-        from replyd.bootstrap.traces import require_traces
-
-        require_traces(settings)
-    return settings
-
-
-def _look_up(names: Collection[str], region: str) -> "Found":
-    from replyd.bootstrap.secrets import look_up
-
-    return look_up(names, region)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -147,8 +112,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _served(arguments: argparse.Namespace) -> int:
     if arguments.role:
         arguments.set.append(("server.role", arguments.role))
-    settings = _settings(arguments)
-    from replyd.bootstrap.process import supervisor as opened
+    settings = bootstrap.read_settings(arguments)
+    from replyd.bootstrap.process import supervisor as composed
     from replyd.runtime.systemd import ServiceManager
     from replyd.telemetry import logs
 
@@ -157,7 +122,7 @@ def _served(arguments: argparse.Namespace) -> int:
     logs.configure(log.level, log.format, bodies=log.bodies)
 
     async def serve() -> None:
-        async with opened(
+        async with composed(
             settings, manager=manager, loaded=collector.keep_what_is_loaded
         ) as supervisor:
             supervisor.stop_on_signals()
@@ -180,7 +145,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from replyd.telemetry import logs
 
     logs.configure("WARNING", "auto")
-    yours = _settings(arguments, require_serving=False) if arguments.config else None
+    yours = bootstrap.read_settings(arguments, require_serving=False) if arguments.config else None
     if arguments.say:
         return asyncio.run(run.say(arguments.say, yours=yours))
     page = run.page(port=arguments.port, open_browser=not arguments.no_browser, yours=yours)
@@ -204,7 +169,7 @@ def _init(arguments: argparse.Namespace) -> int:
     from replyd import provision
     from replyd.adapters.provisioning import open_provisioning
 
-    settings = _settings(arguments, require_serving=False)
+    settings = bootstrap.read_settings(arguments, require_serving=False)
     names = provision.Names.with_prefix(arguments.prefix, table=arguments.table)
 
     async def init() -> "Report":
@@ -228,8 +193,8 @@ def _check(arguments: argparse.Namespace) -> int:
             tools = partial(toolbox, found.settings)
             results = asyncio.run(provision.check_offline(found, open_tools=tools))
         else:
-            settings = _settings(arguments)
-            results = asyncio.run(_checks(settings, assistants=arguments.assistants))
+            settings = bootstrap.read_settings(arguments)
+            results = asyncio.run(bootstrap.checks(settings, assistants=arguments.assistants))
     except ConfigError as error:
         results = [provision.settings_result(error.problems)]
     if arguments.json:
@@ -239,137 +204,23 @@ def _check(arguments: argparse.Namespace) -> int:
     return provision.exit_code(results)
 
 
-async def _checks(settings: "Settings", *, assistants: bool) -> "list[CheckResult]":
-    from replyd import provision
-    from replyd.adapters.provisioning import open_provisioning
-    from replyd.adapters.system import SystemClock
-    from replyd.bootstrap.ai import ai_parts
-    from replyd.bootstrap.connections import table_scan, twilio_accounts, twilio_channel
-    from replyd.bootstrap.tools import toolbox
-    from replyd.telemetry import Fanout
-
-    async with AsyncExitStack() as stack:
-        ai = await stack.enter_async_context(ai_parts(settings, SystemClock(), Fanout([])))
-        accounts = await stack.enter_async_context(twilio_accounts(settings))
-        return await provision.check(
-            settings,
-            inspector=await stack.enter_async_context(
-                open_provisioning(settings.aws.region or None)
-            ),
-            models=ai.models,
-            channel=await stack.enter_async_context(twilio_channel(settings, accounts)),
-            numbers=await stack.enter_async_context(_numbers(settings, accounts)),
-            open_tools=partial(toolbox, settings),
-            table=await stack.enter_async_context(table_scan(settings)),
-            assistants=assistants,
-        )
-
-
 def _healthcheck(arguments: argparse.Namespace) -> int:
     from replyd.operate.healthcheck import is_alive
 
-    ops = _settings(arguments, require_serving=False).ops
+    ops = bootstrap.read_settings(arguments, require_serving=False).ops
     return OK if is_alive(ops.host, ops.port) else UNAVAILABLE
 
 
 def _twilio(arguments: argparse.Namespace) -> int:
     from replyd.operate import twilio
 
-    return twilio.run(arguments, _twilio_side)
+    return twilio.run(arguments, bootstrap.twilio_side)
 
 
 def _forget(arguments: argparse.Namespace) -> int:
     from replyd.operate import forget
 
-    return forget.run(arguments, _reach)
-
-
-@asynccontextmanager
-async def _desk(arguments: argparse.Namespace) -> AsyncIterator["Desk"]:
-    from replyd.bootstrap.operators import desk as opened
-
-    settings = _settings(arguments, require_serving=False)
-    _require(settings, "conversations.table")
-    async with opened(settings) as desk:
-        yield desk
-
-
-@asynccontextmanager
-async def _counter(arguments: argparse.Namespace) -> AsyncIterator["Counter"]:
-    from replyd.bootstrap import operators
-    from replyd.operate.people import Counter
-    from replyd.telemetry import Fanout, logs
-    from replyd.telemetry.logs import LogSink
-
-    settings = _settings(arguments, require_serving=False)
-    # Twilio has to know where its reports on a reply go.
-    _require(
-        settings, "conversations.table", *(["server.public_url"] if "text" in arguments else [])
-    )
-    logs.configure(settings.logging.level, settings.logging.format)
-    telemetry = Fanout([LogSink()])
-    async with operators.desk(settings) as desk, operators.people(settings, telemetry) as people:
-        yield Counter(people, desk)
-
-
-@asynccontextmanager
-async def _reach(arguments: argparse.Namespace) -> AsyncIterator["Reach"]:
-    from replyd.bootstrap.erasure import reach as opened
-
-    settings = _settings(arguments, require_serving=False)
-    sids = (*settings.twilio.accounts, *settings.twilio.account_sids)
-    _require(settings, "conversations.table", *(() if sids else ("twilio.accounts",)))
-    async with opened(settings) as reach:
-        yield reach
-
-
-@asynccontextmanager
-async def _morgue(arguments: argparse.Namespace) -> AsyncIterator["Morgue"]:
-    from replyd.adapters.system import SystemClock
-    from replyd.bootstrap.connections import dead_letters
-    from replyd.bootstrap.policies import body_codec
-    from replyd.operate.dlq import Morgue
-
-    settings = _settings(arguments, require_serving=False)
-    _require(settings, "queues.replies_url", "queues.handoff_url")
-    urls = {
-        REPLIES: settings.queues.replies_url,
-        HANDOFF: settings.queues.handoff_url,
-    }
-    async with dead_letters(settings) as queues:
-        yield Morgue(queues, urls, body_codec(settings), SystemClock().now)
-
-
-@asynccontextmanager
-async def _twilio_side(arguments: argparse.Namespace) -> AsyncIterator["TwilioSide"]:
-    from replyd.bootstrap.connections import twilio_accounts
-    from replyd.operate.twilio import TwilioSide
-    from replyd.runtime.webhook_server import INBOUND_PATH
-
-    settings = _settings(arguments, require_serving=False)
-    sids = (*settings.twilio.accounts, *settings.twilio.account_sids)
-    _require(settings, "server.public_url", *(() if sids else ("twilio.accounts",)))
-    async with (
-        twilio_accounts(settings) as accounts,
-        _numbers(settings, accounts) as numbers,
-    ):
-        target = settings.server.public_url.rstrip("/") + INBOUND_PATH
-        yield TwilioSide(numbers, sids, target)
-
-
-def _numbers(
-    settings: "Settings", accounts: "Accounts"
-) -> "AbstractAsyncContextManager[TwilioNumbers]":
-    from replyd.adapters.twilio.numbers import open_numbers
-
-    s = settings.twilio
-    return open_numbers(accounts, base_url=s.base_url, timeout_seconds=s.timeout_seconds)
-
-
-def _require(settings: "Settings", *names: str) -> None:
-    missing = [n for n in names if not attrgetter(n)(settings)]
-    if missing:
-        raise ConfigError([f"{n} is missing: set it as for `replyd serve`" for n in missing])
+    return forget.run(arguments, bootstrap.reach)
 
 
 def _print(table: object) -> None:

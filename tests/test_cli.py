@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from replyd import __version__, cli
+from replyd import __version__
+from replyd.bootstrap import commands
 from replyd.cli import main
 from replyd.errors import ConfigError
 from replyd.runtime import collector
@@ -90,7 +91,7 @@ def test_the_collector_rests_until_all_is_loaded_and_no_longer(
         seen.append(gc.get_threshold() > usual)
         raise ConfigError(["enough seen"])
 
-    monkeypatch.setattr(cli, "_settings", settings)
+    monkeypatch.setattr(commands, "read_settings", settings)
     kept = gc.get_freeze_count()
     try:
         assert main(["serve"]) == 78

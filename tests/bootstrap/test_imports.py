@@ -14,7 +14,8 @@ def absent(*names):
 import replyd.cli
 # --version, --help, and the health checks of containers.
 absent("aiobotocore", "aiohttp", "botocore", "openai", "prometheus_client", "pydantic", "rich")
-absent("structlog", "replyd.adapters", "replyd.bootstrap", "replyd.settings")
+absent("structlog", "replyd.adapters", "replyd.settings")
+absent("replyd.bootstrap.connections", "replyd.bootstrap.process")
 
 import replyd.bootstrap.process
 # `replyd serve`, until it is ready.
