@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeGuard
 
 from replyd.domain.address import bare, is_address
@@ -21,12 +22,14 @@ _SID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 @dataclass(frozen=True, slots=True)
 class Wakeup:
     """Look at this conversation: message `seq` is, or was, pending there. `business`: the
-    company's number without the channel prefix, empty where the body does not tell."""
+    company's number without the channel prefix, empty where the body does not tell. `closes_at`:
+    when its window closes, epoch ms, unless more has come; 0 where the body does not tell."""
 
     key: ConversationKey
     seq: int
     sid: str = ""
     business: str = ""
+    closes_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class BodyCodec:
         conversation_id: str,
         thread_id: str = "",
         company_tel: str = "",
+        closes_at: int = 0,
         handoff_reason: str = "",
         handoff_detail: str = "",
         handoff_summary: str = "",
@@ -75,6 +79,7 @@ class BodyCodec:
             },
         }
         extras = {
+            "closes_at": iso(closes_at) if closes_at else "",
             "handoff_reason": handoff_reason,
             "handoff_detail": handoff_detail,
             "handoff_summary": handoff_summary,
@@ -122,7 +127,16 @@ class BodyCodec:
         item_key = ConversationKey(partition, sort if _is_key(sort) else "")
         # The conversation's own number; a record without one takes messages to any.
         business = _text(data, "conversation", "company_tel") or _text(data, "message", "to")
-        return Wakeup(item_key, seq, _text(data, "message", "sid"), bare(business))
+        sid = _text(data, "message", "sid")
+        return Wakeup(item_key, seq, sid, bare(business), _epoch_ms(data.get("closes_at")))
+
+
+def _epoch_ms(value: object) -> int:
+    """Of what `iso` writes; 0 for anything else, as one may do without."""
+    try:
+        return round(datetime.fromisoformat(str(value)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _text(data: Mapping[str, Any], part: str, name: str) -> str:

@@ -13,7 +13,7 @@ from replyd.domain.record import Candidate
 from replyd.domain.retention import FOR_EVER, Retention
 from replyd.domain.routing import OptOutWords, Route, UnknownSenderPolicy
 from replyd.domain.wakeup import BodyCodec
-from replyd.domain.window import WindowPolicy, delay_seconds
+from replyd.domain.window import WindowPolicy, early_delay_seconds
 from replyd.errors import Permanent, ReplydError, Temporary
 from replyd.flows.find_conversation import FindConversation
 from replyd.ports import Channel, Clock, ConversationStore, LocalBuffer, Telemetry, WakeupQueue
@@ -163,9 +163,10 @@ class AcceptMessage:
             conversation_id=target.conversation_id,
             thread_id=target.thread_id,
             company_tel=target.company_tel,
+            closes_at=closes_at,
         )
         try:
-            await self._wakeups.send(body, delay_seconds(closes_at, now))
+            await self._wakeups.send(body, early_delay_seconds(closes_at, now))
         except (ReplydError, asyncio.CancelledError):
             self._buffer.wake(target.key, staged.seq, max(closes_at, now))
             raise

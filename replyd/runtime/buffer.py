@@ -125,7 +125,8 @@ class Buffer:
         entry.held_since = self._clock.elapsed()
         entry.seq = max(entry.seq, wakeup.seq)
         entry.news.tell(wakeup.seq)
-        self._reschedule(entry)
+        # No later than a message that came just now: whose clock it was may be far ahead.
+        self._reschedule(entry, min(wakeup.closes_at, self._clock.now() + self._quiet_ms))
 
     def staged(self, key: ConversationKey, seq: int, closes_at: int) -> None:
         self._hints[key] = closes_at
@@ -144,12 +145,13 @@ class Buffer:
         entry.news.tell(seq)
         self._reschedule(entry)
 
-    def _reschedule(self, entry: Entry) -> None:
-        """A wake-up's arrival means that its window has closed, unless we know of a newer one."""
-        hint = self._hints.get(entry.key, 0)
-        entry.postpone(hint)
+    def _reschedule(self, entry: Entry, closes_at: int = 0) -> None:
+        """`closes_at`: by the wake-up that just came. Without it the window has closed, unless we
+        know of a newer one."""
+        closes_at = max(closes_at, self._hints.get(entry.key, 0))
+        entry.postpone(closes_at)
         if not entry.failures:
-            entry.due = max(self._clock.now(), hint)
+            entry.due = max(self._clock.now(), closes_at)
         entry.look_again()
 
     def _open(self, key: ConversationKey, seq: int) -> Entry:

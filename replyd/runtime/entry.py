@@ -71,14 +71,14 @@ class Entry:
         return self.business or self.key.partition
 
     async def until_due(self, clock: Clock) -> None:
+        loop = asyncio.get_running_loop()
         while (left := self.due - clock.now()) > 0:
             self._changed = asyncio.Event()
+            timer = loop.call_later(left / 1000, self._changed.set)
             try:
-                async with asyncio.timeout(left / 1000):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+                await self._changed.wait()
             finally:
+                timer.cancel()
                 self._changed = None
 
     def look_again(self) -> None:

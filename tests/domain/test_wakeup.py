@@ -34,9 +34,23 @@ def decoded(data: object) -> Wakeup | Foreign:
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
-@given(CODECS, TEXT.filter(bool), TEXT.filter(bool), st.integers(1, 10**37), MESSAGES, st.text())
+@given(
+    CODECS,
+    TEXT.filter(bool),
+    TEXT.filter(bool),
+    st.integers(1, 10**37),
+    MESSAGES,
+    st.text(),
+    st.integers(0, 2 * NOW),
+)
 def test_what_is_written_can_be_read(
-    codec: BodyCodec, partition: str, sort: str, seq: int, inbound: Any, other: str
+    codec: BodyCodec,
+    partition: str,
+    sort: str,
+    seq: int,
+    inbound: Any,
+    other: str,
+    closes_at: int,
 ) -> None:
     key = ConversationKey(partition, sort if codec.sort_key else "")
     written = codec.encode(
@@ -47,6 +61,7 @@ def test_what_is_written_can_be_read(
         conversation_id=other,
         thread_id=other,
         company_tel=other,
+        closes_at=closes_at,
         handoff_reason=other,
         handoff_detail=other,
         handoff_summary=other,
@@ -55,7 +70,14 @@ def test_what_is_written_can_be_read(
     assert written.isascii()
     assert written.isprintable()
     business = bare(other) if other else inbound.business
-    assert codec.decode(written) == Wakeup(key, seq, inbound.sid, business)
+    assert codec.decode(written) == Wakeup(key, seq, inbound.sid, business, closes_at)
+
+
+@pytest.mark.parametrize("closes_at", [None, "", "soon", 7, [], {}, "2026-13-01"])
+def test_a_wakeup_may_not_tell_when_its_window_closes(closes_at: object) -> None:
+    found = decoded(body(closes_at=closes_at))
+    assert isinstance(found, Wakeup)
+    assert found.closes_at == 0
 
 
 def test_the_body_is_the_documented_one() -> None:
@@ -67,6 +89,7 @@ def test_the_body_is_the_documented_one() -> None:
         conversation_id="c-1",
         thread_id="resp_1",
         company_tel=BUSINESS,
+        closes_at=NOW + 5_000,
         handoff_reason="requested",
     )
     assert json.loads(written) == {
@@ -80,6 +103,7 @@ def test_the_body_is_the_documented_one() -> None:
             "thread_id": "resp_1",
             "company_tel": BUSINESS,
         },
+        "closes_at": iso(NOW + 5_000),
         "handoff_reason": "requested",
     }
 

@@ -2,7 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replyd.domain.window import MAX_DELAY_SECONDS, WindowPolicy, delay_seconds
+from replyd.domain.window import (
+    EARLY_MS,
+    MAX_DELAY_SECONDS,
+    WindowPolicy,
+    delay_seconds,
+    early_delay_seconds,
+)
 
 T = 1_700_000_000_000
 POLICY = WindowPolicy(quiet_ms=5_000, max_wait_ms=30_000, max_messages=20)
@@ -63,3 +69,15 @@ def test_a_wakeup_is_never_early_and_never_a_second_late(closes_at: int, now: in
         assert comes_at >= closes_at
     if delay:
         assert comes_at < closes_at + 1_000
+
+
+@given(st.integers(0, 2 * T), st.integers(0, 2 * T))
+def test_an_early_wakeup_has_half_a_second_to_come_and_does_not_come_much_too_early(
+    closes_at: int, now: int
+) -> None:
+    delay = early_delay_seconds(closes_at, now)
+    assert 0 <= delay <= MAX_DELAY_SECONDS
+    comes_at = now + 1_000 * delay
+    assert comes_at <= max(closes_at - EARLY_MS, now)
+    if delay < MAX_DELAY_SECONDS:
+        assert comes_at > closes_at - EARLY_MS - 1_000

@@ -1,6 +1,7 @@
 """`replyd dlq` on dead-letter queues in memory."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.support.world import CUSTOMER, KEY, message
 NOW = 1_700_000_000_000
 
 
-def wakeup(number: int, **extra: str) -> str:
+def wakeup(number: int, **extra: Any) -> str:
     return BodyCodec().encode(
         key=KEY,
         seq=number,

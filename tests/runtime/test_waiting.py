@@ -33,6 +33,31 @@ async def test_nobody_waits_before_the_window_closes_nor_after_the_turn() -> Non
     assert waits(world) == [pytest.approx(0, abs=0.1)]
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_a_wakeup_is_there_before_its_window_closes(elsewhere: bool) -> None:
+    """The way of a wake-up, however slow, is no part of what the customer waits for."""
+    world = World()
+    world.converse()
+    world.queue.send_seconds = 0.4
+    async with world.running() as worker:
+        await (world.webhook() if elsewhere else worker.accept)(message(1))
+        await asyncio.sleep(20)
+    assert waits(world) == [0]
+
+
+async def test_nobody_waits_longer_for_a_clock_that_is_ahead() -> None:
+    world = World()
+    world.converse()
+    await world.webhook()(message(1))
+    (queued,) = world.queue.messages.values()
+    queued.body = json.dumps(json.loads(queued.body) | {"closes_at": "2100-01-01T00:00:00.000Z"})
+    await asyncio.sleep(100)
+    async with world.running():
+        await asyncio.sleep(20)
+    # A window more, and no longer.
+    assert waits(world) == [pytest.approx(100, abs=0.1)]
+
+
 async def test_what_waited_in_the_queue_counts_from_its_window_on() -> None:
     world = World()
     world.converse()
