@@ -4,6 +4,7 @@ conversations open."""
 import asyncio
 import itertools
 import math
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -62,6 +63,8 @@ class Customers:
 
     def __init__(self, signer: Signer, count: int, first: int = 0, stride: int = 1) -> None:
         self._signer = signer
+        # The same moments for each party.
+        self._random = random.Random(count)
         self._numbers = (first + place * stride % count for place in itertools.count())
 
     def write(self, messages: int = 1) -> list[Webhook]:
@@ -70,12 +73,15 @@ class Customers:
         return [self._signer.webhook(number) for _ in range(messages)]
 
     def arrivals(self, rate: float, seconds: float, burst: int = 1) -> list[Arrival]:
-        """Bursts that begin at a constant rate, `rate` messages a second in all."""
+        """Bursts that begin at a constant rate, `rate` messages a second in all, each at any moment
+        of its share of the time: at equal distances a window would always close as another message
+        comes, or never."""
         found = []
         for start in range(max(1, round(rate * seconds / burst))):
             webhooks = self.write(burst)
+            begin = (start + self._random.random()) * burst / rate
             for place, webhook in enumerate(webhooks):
-                at = start * burst / rate + place * TYPING_SECONDS
+                at = begin + place * TYPING_SECONDS
                 found.append(Arrival(at, webhook, place == burst - 1))
         return sorted(found, key=lambda a: a.at)
 

@@ -16,7 +16,7 @@ FLOOR, TWO_LAMBDA, REPLYD = "floor", "two_lambda", "replyd"
 # The two-Lambda way to the letter of its design, with the Assistants API.
 ASSISTANTS = "two_lambda_assistants"
 PARTIES = (FLOOR, TWO_LAMBDA, REPLYD)
-QUIET_SECONDS = 1
+QUIET_SECONDS = 2
 
 # Nothing that would be reached at the load of the bench, where the defaults are for less.
 _REPLYD = {
