@@ -9,11 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from openai import AsyncOpenAI
-
 from replyd.adapters.openai.audio import OpenAITranscriber
 from replyd.adapters.openai.chat import OpenAIChat
-from replyd.adapters.openai.client import create_client
+from replyd.adapters.openai.client import Client, create_client
 from replyd.adapters.openai.erasure import OpenAIThreads
 from replyd.adapters.openai.moderation import OpenAIModerator
 from replyd.adapters.openai.responses import OpenAIResponses
@@ -77,14 +75,19 @@ class _Clients:
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self.stack = stack
-        self._built: dict[tuple[str, str, float], AsyncOpenAI] = {}
+        self._built: dict[tuple[str, str, float, bool], Client] = {}
 
-    def of(self, api_key: str, base_url: str, timeout_seconds: float) -> AsyncOpenAI:
-        which = (api_key, base_url, timeout_seconds)
+    def of(
+        self, api_key: str, base_url: str, timeout_seconds: float, *, direct: bool = False
+    ) -> Client:
+        which = (api_key, base_url, timeout_seconds, direct)
         if which not in self._built:
             # Servers of one's own often take no key; the SDK wants one.
             client = create_client(
-                api_key or "none", base_url=base_url, timeout_seconds=timeout_seconds
+                api_key or "none",
+                base_url=base_url,
+                timeout_seconds=timeout_seconds,
+                direct=direct,
             )
             self.stack.push_async_callback(client.close)
             self._built[which] = client
@@ -93,7 +96,10 @@ class _Clients:
 
 def _model(settings: Settings, profile: Profile, clients: _Clients) -> CheckedModel:
     client = clients.of(
-        profile.api_key.get_secret_value(), profile.base_url, profile.timeout_seconds
+        profile.api_key.get_secret_value(),
+        profile.base_url,
+        profile.timeout_seconds,
+        direct=profile.direct,
     )
     specs = tool_specs(settings)
     tools = [specs[name] for name in profile.tools]

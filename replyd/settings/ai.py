@@ -63,6 +63,10 @@ class Profile(BaseModel):
     store: bool = True
     """Whether OpenAI keeps the conversation. false keeps no data at OpenAI: the context comes from
     the record. For `responses` only."""
+    direct: bool = True
+    """Send what turns ask of the model as plain JSON. Without it, each request goes through
+    OpenAI's library, which takes about three times the CPU time; for a server or proxy that refuses
+    replyd's requests. For `responses` and `chat`."""
     tools: Annotated[tuple[Name, ...], AfterValidator(unique)] = (HAND_OVER.name,)
     """The tools that the model may call. `hand_over`, which gives the conversation to people, is
     built in; others are described in `[tools.<name>]`."""

@@ -52,8 +52,10 @@ def naps() -> Naps:
     return Naps()
 
 
-@pytest.fixture
-async def make(double: OpenAIDouble, naps: Naps) -> AsyncIterator[Make]:
+@pytest.fixture(params=[True, False], ids=["direct", "sdk"])
+async def make(
+    double: OpenAIDouble, naps: Naps, request: pytest.FixtureRequest
+) -> AsyncIterator[Make]:
     made: list[OpenAIResponses] = []
 
     def build(
@@ -65,7 +67,12 @@ async def make(double: OpenAIDouble, naps: Naps) -> AsyncIterator[Make]:
         sleep: Callable[[float], Awaitable[None]] = naps,
         **settings: Any,
     ) -> OpenAIResponses:
-        client = create_client(key, base_url=url or double.api_url, timeout_seconds=timeout_seconds)
+        client = create_client(
+            key,
+            base_url=url or double.api_url,
+            timeout_seconds=timeout_seconds,
+            direct=request.param,
+        )
         made.append(
             OpenAIResponses(
                 client,

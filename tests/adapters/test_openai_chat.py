@@ -55,8 +55,10 @@ def naps() -> Naps:
     return Naps()
 
 
-@pytest.fixture
-async def make(double: OpenAIDouble, naps: Naps) -> AsyncIterator[Make]:
+@pytest.fixture(params=[True, False], ids=["direct", "sdk"])
+async def make(
+    double: OpenAIDouble, naps: Naps, request: pytest.FixtureRequest
+) -> AsyncIterator[Make]:
     made: list[OpenAIChat] = []
 
     def build(*, key: str = KEY, url: str = "", **options: Any) -> OpenAIChat:
@@ -68,7 +70,9 @@ async def make(double: OpenAIDouble, naps: Naps) -> AsyncIterator[Make]:
             **options,
         }
         # Longer than the adapter's own deadlines below, which must hold without it.
-        client = create_client(key, base_url=url or double.api_url, timeout_seconds=30)
+        client = create_client(
+            key, base_url=url or double.api_url, timeout_seconds=30, direct=request.param
+        )
         made.append(OpenAIChat(client, **chosen))
         return made[-1]
 

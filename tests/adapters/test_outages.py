@@ -28,6 +28,9 @@ MODES: dict[Fault, Mode] = {"error": "failing", "dropped": "slow", "throttled": 
 PART = OutboundPart(ACCOUNT, "whatsapp:+447700900100", "whatsapp:+447700900001", "hello")
 REQUEST = ModelRequest(turn="hello", thread_id="", unseen=(), history=(), conversation_id="c-1")
 Call = Callable[[], Awaitable[object]]
+# Past the SDK go some requests of some; with Twilio's, none is made.
+WAYS = [(dependency, False) for dependency in DEPENDENCIES]
+WAYS += [(dependency, True) for dependency in ("dynamodb", "sqs", "openai")]
 
 
 @pytest.fixture(autouse=True)
@@ -50,14 +53,19 @@ async def calls(
     url: str,
     monkeypatch: pytest.MonkeyPatch,
     timeout: float = TIMEOUT,
+    *,
+    direct: bool,
     **client: Any,
 ) -> AsyncIterator[dict[str, Call]]:
-    """A call of each kind that the adapter makes. `client`: how AWS's is made."""
+    """A call of each kind that the adapter makes. `direct`: past the SDK; `client`: how else AWS's
+    is made."""
     async with AsyncExitStack() as stack:
         if dependency in AWS:
             monkeypatch.setenv("AWS_ENDPOINT_URL", url)
             made = await stack.enter_async_context(
-                aws.create_client(dependency, region="us-east-1", read_timeout=timeout, **client)
+                aws.create_client(
+                    dependency, region="us-east-1", read_timeout=timeout, direct=direct, **client
+                )
             )
         match dependency:
             case "dynamodb":
@@ -69,7 +77,9 @@ async def calls(
             case "secretsmanager":
                 yield {"call": lambda: SecretsManager(made).get("x")}
             case "openai":
-                sdk = create_client("key", base_url=f"{url}/v1", timeout_seconds=timeout)
+                sdk = create_client(
+                    "key", base_url=f"{url}/v1", timeout_seconds=timeout, direct=direct
+                )
                 stack.push_async_callback(sdk.close)
                 model = OpenAIResponses(sdk, model="m", instructions="", timeout_seconds=timeout)
                 yield {"call": lambda: model.respond(REQUEST)}
@@ -86,9 +96,13 @@ async def calls(
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "late"])
-@pytest.mark.parametrize("dependency", DEPENDENCIES)
+@pytest.mark.parametrize(("dependency", "direct"), WAYS)
 async def test_what_an_outage_raises(
-    dependency: Dependency, fault: Fault, nobody: str, monkeypatch: pytest.MonkeyPatch
+    dependency: Dependency,
+    direct: bool,
+    fault: Fault,
+    nobody: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with FaultProxy(dependency, nobody) as proxy:
         if fault != "refused":
@@ -98,7 +112,7 @@ async def test_what_an_outage_raises(
         url = nobody if fault == "refused" else proxy.base_url
         # Where it is not the timeout that counts, a busy machine gets its time.
         timeout = TIMEOUT if fault == "dropped" else 10.0
-        async with calls(dependency, url, monkeypatch, timeout) as made:
+        async with calls(dependency, url, monkeypatch, timeout, direct=direct) as made:
             for name, call in made.items():
                 with pytest.raises(DependencyError) as caught:
                     await call()
@@ -108,13 +122,16 @@ async def test_what_an_outage_raises(
         await proxy.end()
 
 
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "sdk"])
 async def test_requests_that_hang_leave_no_connection_taken(
-    monkeypatch: pytest.MonkeyPatch, nobody: str
+    direct: bool, monkeypatch: pytest.MonkeyPatch, nobody: str
 ) -> None:
-    """aiobotocore's pool has no limit for those who wait: their own deadlines have to do."""
+    """Neither pool has a limit for those who wait: their own deadlines have to do."""
     async with FaultProxy("dynamodb", nobody) as proxy:
         await proxy.begin("slow", 0)
-        async with calls("dynamodb", proxy.base_url, monkeypatch, connections=2) as made:
+        async with calls(
+            "dynamodb", proxy.base_url, monkeypatch, direct=direct, connections=2
+        ) as made:
 
             async def webhook() -> None:
                 with pytest.raises((TimeoutError, Temporary)):

@@ -8,12 +8,11 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 import pytest
-from openai import AsyncOpenAI
 
 from replyd.adapters.memory import MemoryModel
 from replyd.adapters.openai.assistants import OpenAIAssistants
 from replyd.adapters.openai.chat import OpenAIChat
-from replyd.adapters.openai.client import create_client
+from replyd.adapters.openai.client import Client, create_client
 from replyd.adapters.openai.responses import OpenAIResponses
 from replyd.demo.openai_double import OpenAIDouble
 from replyd.domain.tools import ToolCall, ToolResult, ToolSpec
@@ -161,7 +160,7 @@ SETTINGS: Any = {
     "timeout_seconds": 5,
     "sleep": lambda _: asyncio.sleep(0),
 }
-ADAPTERS: dict[str, tuple[Callable[[AsyncOpenAI], Adapter], Threads]] = {
+ADAPTERS: dict[str, tuple[Callable[[Client], Adapter], Threads]] = {
     "responses": (lambda client: OpenAIResponses(client, **SETTINGS), "new"),
     "responses-stateless": (
         lambda client: OpenAIResponses(client, **SETTINGS, store=False),
@@ -175,14 +174,21 @@ ADAPTERS: dict[str, tuple[Callable[[AsyncOpenAI], Adapter], Threads]] = {
 }
 
 
-@pytest.fixture(params=["memory", *ADAPTERS])
+# Whose requests can go past the SDK.
+DIRECT = ("responses", "chat")
+
+
+@pytest.fixture(params=["memory", *ADAPTERS, *(f"{name} direct" for name in DIRECT)])
 async def vendor(request: pytest.FixtureRequest) -> AsyncIterator[Vendor]:
     if request.param == "memory":
         yield Memory()
         return
-    build, threads = ADAPTERS[request.param]
+    name, _, direct = request.param.partition(" ")
+    build, threads = ADAPTERS[name]
     async with OpenAIDouble() as double:
-        adapter = build(create_client("sk-any", base_url=double.api_url, timeout_seconds=5))
+        url = double.api_url
+        client = create_client("sk-any", base_url=url, timeout_seconds=5, direct=bool(direct))
+        adapter = build(client)
         yield Real(adapter, double, threads)
         await adapter.close()
 

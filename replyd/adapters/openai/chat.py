@@ -13,10 +13,10 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from openai import APIStatusError, AsyncOpenAI, OpenAIError
+from openai import APIStatusError, OpenAIError
 from openai.types import Model
 
-from replyd.adapters.openai.client import count, create, part, parts
+from replyd.adapters.openai.client import Client, count, part, parts
 from replyd.adapters.openai.failures import NAME, once_more, translated
 from replyd.domain.tools import ToolCall, ToolSpec
 from replyd.errors import DependencyDown, DependencyError, Temporary
@@ -37,7 +37,7 @@ class OpenAIChat:
 
     def __init__(
         self,
-        client: AsyncOpenAI,
+        client: Client,
         *,
         model: str,
         instructions: str,
@@ -124,7 +124,7 @@ class OpenAIChat:
         if limit:
             settings[limit] = self._max_output_tokens
         try:
-            return await create(self._client, "/chat/completions", settings)
+            return await self._client.create("/chat/completions", settings)
         except (OpenAIError, ValueError) as error:
             renamed = limit == "max_tokens" and _wants_the_other_limit(error)
             failure = translated(error, model=self._model)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, TypeVarTuple
 
+import aiohttp
 import httpx2
 from openai import (
     APIConnectionError,
@@ -26,6 +27,10 @@ _NOT_CONNECTED = (
     httpx2.ProxyError,
     httpx2.UnsupportedProtocol,
     httpx2.LocalProtocolError,
+    # Of requests past the SDK.
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
 )
 _THREADS = ("previous_response_id", "conversation")
 _ABOUT_THE_THREAD = (

@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from openai import AsyncOpenAI, OpenAIError
+from openai import OpenAIError
 
 from replyd.adapters.openai import wire
-from replyd.adapters.openai.client import create
+from replyd.adapters.openai.client import Client
 from replyd.adapters.openai.failures import NAME, once_more, thread_is_gone, translated
 from replyd.domain.tools import ToolSpec
 from replyd.errors import DependencyDown, DependencyError, Temporary
@@ -28,7 +28,7 @@ class OpenAIResponses:
 
     def __init__(
         self,
-        client: AsyncOpenAI,
+        client: Client,
         *,
         model: str,
         instructions: str,
@@ -153,7 +153,7 @@ class OpenAIResponses:
         if cache := self._identify(request.conversation_id)[:CACHE_KEY_LIMIT]:
             body["prompt_cache_key"] = cache
         try:
-            return await create(self._client, "/responses", body)
+            return await self._client.create("/responses", body)
         except (OpenAIError, ValueError) as error:
             gone = bool(thread) and thread_is_gone(error)
             failure = translated(error, model=self._model)
