@@ -15,9 +15,12 @@ _MARKS = "~`"
 def normalised(text: str) -> str:
     """A message as it is compared with opt-out words: case, full width, invisible characters,
     outer space and punctuation aside."""
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    words = "".join(c for c in plain if unicodedata.category(c) != "Cf").split()
-    line = " ".join(words)
+    if text.isascii():
+        plain = text.lower()
+    else:
+        folded = unicodedata.normalize("NFKC", text).casefold()
+        plain = "".join(c for c in folded if unicodedata.category(c) != "Cf")
+    line = " ".join(plain.split())
     start, end = 0, len(line)
     while start < end and _is_outer(line[start]):
         start += 1

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, Final, TextIO
 
 import structlog
@@ -279,15 +279,17 @@ def _level_of(event: Event, usual: int) -> int:
 
 def _shown(event: Event) -> dict[str, Any]:
     """The event's fields but for the key, whose partition is the customer's address."""
-    fields = {name: value for name, value in asdict(event).items() if name not in {"key", "at"}}
+    shown: dict[str, Any] = {
+        f.name: getattr(event, f.name) for f in fields(event) if f.name not in {"key", "at"}
+    }
     if isinstance(event, TurnEnded) and event.reason == turn.BY_AI and not event.question:
         # The model's own words, which may quote the customer: a text like the answer.
-        del fields["detail"]
+        del shown["detail"]
     for name in _OPTIONAL:
-        if not fields.get(name):
-            fields.pop(name, None)
-    if "microdollars" in fields:
-        fields["cost_usd"] = round(fields.pop("microdollars") / 1_000_000, 6)
-    if "customer" in fields:
-        fields["customer"] = masked(fields["customer"])
-    return fields
+        if not shown.get(name):
+            shown.pop(name, None)
+    if "microdollars" in shown:
+        shown["cost_usd"] = round(shown.pop("microdollars") / 1_000_000, 6)
+    if "customer" in shown:
+        shown["customer"] = masked(shown["customer"])
+    return shown
