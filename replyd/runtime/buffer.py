@@ -95,6 +95,11 @@ class Buffer:
         now = self._clock.now()
         return max([0, *(now - e.late_from for e in self._entries.values())]) / 1000
 
+    @property
+    def full(self) -> bool:
+        """Whether no further conversation may be held now."""
+        return not self._room.is_set()
+
     async def has_room(self) -> None:
         """Returns when a further conversation may be held."""
         await self._room.wait()

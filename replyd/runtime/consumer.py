@@ -78,6 +78,8 @@ class Consumer:
 
     async def _may_poll(self) -> bool:
         """Waits for room in the buffer; false once stopping."""
+        if not self._buffer.full:
+            return not self._stopping.is_set()
         room = asyncio.create_task(self._buffer.has_room())
         stopping = asyncio.create_task(self._stopping.wait())
         try:

@@ -28,6 +28,8 @@ def paced(turn: dict[str, Any] | None = None, **sending: Any) -> World:
 async def two_customers_write(worker: Worker) -> None:
     await worker.accept(message(1))
     other = {"sender": f"whatsapp:{OTHER_CUSTOMER}", "recipient": f"whatsapp:{OTHER_BUSINESS}"}
+    # One after the other, and so do their windows close.
+    await asyncio.sleep(0.01)
     await worker.accept(message(2, **other))
 
 
