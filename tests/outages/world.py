@@ -192,7 +192,7 @@ class OutageWorld:
             if status == 200:
                 asked.acknowledged = True
                 return
-            await asyncio.sleep(self.chance.uniform(0.2, 1))
+            await asyncio.sleep(self.chance.uniform(0.2, 1.3))
 
     def params(self, key: ConversationKey, number: int) -> dict[str, str]:
         """What Twilio posts of the message with this number."""

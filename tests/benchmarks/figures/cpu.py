@@ -12,7 +12,14 @@ from tests.benchmarks.arithmetic import ratios
 from tests.benchmarks.figures import actors
 from tests.benchmarks.figures.context import Bench, Effort
 from tests.benchmarks.load import Customers
-from tests.benchmarks.parties.started import ASSISTANTS, FLOOR, REPLYD, TWO_LAMBDA, Party
+from tests.benchmarks.parties.started import (
+    ASSISTANTS,
+    EXCHANGE,
+    FLOOR,
+    REPLYD,
+    TWO_LAMBDA,
+    Party,
+)
 from tests.benchmarks.prices import Usage
 from tests.benchmarks.results import Figure
 from tests.benchmarks.stage import Stage
@@ -20,9 +27,12 @@ from tests.benchmarks.stage import Stage
 # Messages a second, far below what each of the parties can do on one core.
 RATE = 20.0
 TRIES = 3
-SHAPES: Mapping[str, int] = {"single": 1, "burst of three": 3}
+SINGLE = "single"
+SHAPES: Mapping[str, int] = {SINGLE: 1, "burst of three": 3}
 _UNITS = ("write_units", "read_units")
 PARTIES = (FLOOR, TWO_LAMBDA, ASSISTANTS, REPLYD)
+# It knows no bursts.
+ALSO_SINGLE = EXCHANGE
 _CPU, _REQUESTS = "CPU time", "AWS"
 # What a sample takes beside the load: the window, and until all is quiet.
 BESIDE_SECONDS = 2.0
@@ -107,25 +117,28 @@ class Samples:
     def per_message_ms(self, shape: str, party: str) -> list[float]:
         return [s.per_message_ms for s in self.of(shape, party)]
 
-    def ratio(self, shape: str, to: str) -> list[float]:
-        """replyd's CPU time to another's, repeat by repeat."""
-        return ratios(self.per_message_ms(shape, REPLYD), self.per_message_ms(shape, to))
+    def ratio(self, shape: str, to: str, of: str = REPLYD) -> list[float]:
+        """One's CPU time to another's, repeat by repeat."""
+        return ratios(self.per_message_ms(shape, of), self.per_message_ms(shape, to))
 
 
 def seconds(effort: Effort) -> float:
     """That `measure` takes, about."""
     each = effort.sample_seconds + BESIDE_SECONDS
-    return actors.START_SECONDS + effort.repeats * len(SHAPES) * len(PARTIES) * each
+    samples = len(SHAPES) * len(PARTIES) + 1
+    return actors.START_SECONDS + effort.repeats * samples * each
 
 
 async def measure(bench: Bench) -> None:
     effort, results = bench.effort, bench.results
     samples = Samples()
     async with AsyncExitStack() as stack:
-        acting = await stack.enter_async_context(actors.opened(bench, PARTIES))
+        acting = await stack.enter_async_context(actors.opened(bench, (*PARTIES, ALSO_SINGLE)))
         for repeat in range(1, effort.repeats + 1):
             for shape, burst in SHAPES.items():
                 for name, (party, doubles, customers) in acting.items():
+                    if name == ALSO_SINGLE and shape != SINGLE:
+                        continue
                     taken = await complete_sample(
                         party, doubles, customers, burst=burst, seconds=effort.sample_seconds
                     )
@@ -159,6 +172,17 @@ def figures(samples: Samples) -> list[Figure]:
                     at_most=goal,
                 )
             )
+    values = samples.per_message_ms(SINGLE, EXCHANGE)
+    found += [
+        Figure.spread(_CPU, f"per inbound, {SINGLE}", EXCHANGE, values, "ms"),
+        Figure.spread(
+            _CPU,
+            f"exchange to two_lambda, {SINGLE}",
+            EXCHANGE,
+            samples.ratio(SINGLE, TWO_LAMBDA, EXCHANGE),
+            "×",
+        ),
+    ]
     for shape in SHAPES:
         goal = 7.0 if shape == "single" else 3.7
         for party in PARTIES:

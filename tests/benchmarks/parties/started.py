@@ -15,6 +15,8 @@ from tests.support.cpu import process_seconds
 FLOOR, TWO_LAMBDA, REPLYD = "floor", "two_lambda", "replyd"
 # The two-Lambda way to the letter of its design, with the Assistants API.
 ASSISTANTS = "two_lambda_assistants"
+# Requests and nothing else.
+EXCHANGE = "exchange"
 PARTIES = (FLOOR, TWO_LAMBDA, REPLYD)
 QUIET_SECONDS = 2
 
@@ -84,8 +86,8 @@ async def _started(name: str, stage: Stage, mine: Resources, options: Options) -
             environ["BENCH_LAG_FILE"] = str(options.lag_file)
         return await processes.start(command, environ, speaks_on="stderr", on=options.on)
     environ = stage.environ(mine) | {"BENCH_QUIET_SECONDS": str(options.quiet_seconds)}
-    if name == FLOOR:
-        return await processes.start(["tests.benchmarks.parties.floor"], environ, on=options.on)
+    if name in (FLOOR, EXCHANGE):
+        return await processes.start([f"tests.benchmarks.parties.{name}"], environ, on=options.on)
     environ |= {
         "BENCH_WEBHOOK_RUNNERS": str(options.webhook_runners),
         "BENCH_REPLY_RUNNERS": str(options.reply_runners),
@@ -103,7 +105,8 @@ async def opened(
     options: Options = Options(),
     resources: Resources | None = None,
 ) -> AsyncIterator[Party]:
-    """One of PARTIES, or ASSISTANTS. `resources`: those of another instance, which it shares."""
+    """One of PARTIES, ASSISTANTS, or EXCHANGE. `resources`: those of another instance, which it
+    shares."""
     async with AsyncExitStack() as stack:
         mine = resources or await stage.provide(name, options.conversations)
         running = await _started(name, stage, mine, options)
