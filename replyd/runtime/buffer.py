@@ -306,19 +306,21 @@ class Buffer:
                 del self._hints[key]
 
     async def _flush(self) -> None:
-        """Delete what is superseded or settled, of all conversations."""
-        while self._to_delete:
-            done, self._to_delete = self._to_delete, []
-            try:
-                with self._progress.within("buffer"):
-                    await self._wakeups.delete(done)
-            except DependencyError as error:
-                # They come again and are recognised as settled.
-                self._failed("delete", error)
-            except asyncio.CancelledError:
-                # A drain deletes them at its end; twice does no harm.
-                self._to_delete += done
-                raise
+        """Delete what is superseded or settled by now, of all conversations. What becomes so
+        meanwhile goes along with the next turn's, or at the next heartbeat."""
+        done, self._to_delete = self._to_delete, []
+        if not done:
+            return
+        try:
+            with self._progress.within("buffer"):
+                await self._wakeups.delete(done)
+        except DependencyError as error:
+            # They come again and are recognised as settled.
+            self._failed("delete", error)
+        except asyncio.CancelledError:
+            # A drain deletes them at its end; twice does no harm.
+            self._to_delete += done
+            raise
 
     async def _hide(self, held: Sequence[Received], seconds: int) -> bool:
         if not held:
@@ -343,7 +345,8 @@ class Buffer:
                 await self._idle.wait()
         except TimeoutError:
             await self._give_back(list(self._entries.values()))
-        await self._flush()
+        while self._to_delete:
+            await self._flush()
 
     async def _give_back(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

@@ -76,3 +76,20 @@ async def test_what_piled_up_is_deleted_in_one_go() -> None:
         )
     await asyncio.sleep(1)
     assert queue.requests["delete"] == 1
+
+
+async def test_what_is_superseded_while_a_delete_is_under_way_costs_no_request_of_its_own() -> None:
+    queue = SlowDeletes()
+    made = await offered(queue, 1)
+    typing = ConversationKey("+447700900002", "c")
+    await asyncio.sleep(0.5)
+    # The first one's wake-up is being deleted. This window closes in five seconds.
+    made.staged(typing, 2, LoopClock().now() + 5_000)
+    for seq in (1, 2):
+        await queue.send("", 0)
+        (received,) = await queue.receive()
+        made.offer(Wakeup(typing, seq), received)
+    await asyncio.sleep(3)
+    assert (len(queue.messages), queue.requests["delete"]) == (2, 1)
+    await asyncio.sleep(5)
+    assert (len(queue.messages), queue.requests["delete"]) == (0, 2)
