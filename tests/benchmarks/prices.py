@@ -34,6 +34,8 @@ _SQS = {
     "ChangeMessageVisibilityBatch",
     "GetQueueAttributes",
 }
+# These go on by the clock, whether messages come or not: receives, and looks at queues' depths.
+_BY_THE_CLOCK = ("ReceiveMessage", "GetQueueAttributes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ class Usage:
 
     @property
     def requests(self) -> int:
-        """Receives left out."""
-        return self.counts.total() - self.counts["ReceiveMessage"]
+        """For messages: what goes on without them is left out."""
+        return self.counts.total() - sum(self.counts[name] for name in _BY_THE_CLOCK)
 
     @property
     def dollars(self) -> float:
