@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 from replyd.demo import samples, twilio_wire
@@ -249,7 +248,7 @@ def _on_the_desk(body: dict[str, Any]) -> dict[str, Any]:
     message = InboundMessage.from_dict(body["message"])
     content = _content(message.body, message.param("MessageType"))
     return {
-        "at": round(datetime.fromisoformat(body["received_at"]).timestamp() * 1000),
+        "at": record.epoch_ms(body["received_at"]),
         "conversation_id": body["conversation"]["conversation_id"],
         "from": message.customer,
         "name": message.profile_name,

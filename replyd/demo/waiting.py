@@ -1,10 +1,9 @@
 """The conversations that people have, as the page shows them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
-from replyd.domain import turn
+from replyd.domain import record, turn
 
 Json = Mapping[str, Any]
 
@@ -36,7 +35,7 @@ def _newest(found: Json) -> tuple[str, int]:
     said = [(e["text"], e["timestamp"]) for e in found["history"]["tail"] if e["role"] == "user"]
     said += [(p["text"], p["received_at"]) for p in found["pending"]]
     text, at = said[-1] if said else ("", found["updated_at"])
-    return text or "", round(datetime.fromisoformat(at).timestamp() * 1000)
+    return text or "", record.epoch_ms(at)
 
 
 def _given(conversation_id: str, desk: Sequence[Json]) -> Json:

@@ -67,6 +67,11 @@ def iso(ms: int) -> str:
     return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def epoch_ms(stamp: str) -> int:
+    """The inverse of `iso`. Raises ValueError or OverflowError for what is no such time."""
+    return round(datetime.fromisoformat(stamp).timestamp() * 1000)
+
+
 def failure(reason: str, detail: str, now: int) -> dict[str, str]:
     """The value of `reply_failure`, for operators."""
     return {"reason": reason, "detail": detail, "at": iso(now)}

@@ -4,12 +4,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeGuard
 
 from replyd.domain.address import bare, is_address
 from replyd.domain.messages import ConversationKey, InboundMessage, texts
-from replyd.domain.record import iso
+from replyd.domain.record import epoch_ms, iso
 from replyd.errors import PoisonMessage
 
 VERSION = 1
@@ -128,13 +127,13 @@ class BodyCodec:
         # The conversation's own number; a record without one takes messages to any.
         business = _text(data, "conversation", "company_tel") or _text(data, "message", "to")
         sid = _text(data, "message", "sid")
-        return Wakeup(item_key, seq, sid, bare(business), _epoch_ms(data.get("closes_at")))
+        return Wakeup(item_key, seq, sid, bare(business), _time(data.get("closes_at")))
 
 
-def _epoch_ms(value: object) -> int:
-    """Of what `iso` writes; 0 for anything else, as one may do without."""
+def _time(value: object) -> int:
+    """Epoch ms; 0 for what is no time, as one may do without."""
     try:
-        return round(datetime.fromisoformat(str(value)).timestamp() * 1000)
+        return epoch_ms(str(value))
     except (ValueError, OverflowError):
         return 0
 

@@ -65,7 +65,7 @@ class Profile(BaseModel):
     the record. For `responses` only."""
     direct: bool = True
     """Send what turns ask of the model as plain JSON. Without it, each request goes through
-    OpenAI's library, which takes about three times the CPU time; for a server or proxy that refuses
+    OpenAI's library, which takes about four times the CPU time; for a server or proxy that refuses
     replyd's requests. For `responses` and `chat`."""
     tools: Annotated[tuple[Name, ...], AfterValidator(unique)] = (HAND_OVER.name,)
     """The tools that the model may call. `hand_over`, which gives the conversation to people, is

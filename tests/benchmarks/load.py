@@ -158,7 +158,7 @@ class Saturation:
 
     @property
     def requests(self) -> float:
-        """To AWS for each turn, receives left out."""
+        """To AWS for each turn, without what goes on by the clock."""
         return self.usage.requests / self.replies
 
 

@@ -30,6 +30,7 @@ class DirectPost:
         """Needs no event loop, until it is used. `timeout`: to connect, and between parts of an
         answer."""
         self._base_url = base_url
+        self._prefix = str(base_url).rstrip("/")
         self._headers = headers
         self._timeout = timeout
 
@@ -38,7 +39,7 @@ class DirectPost:
 
         Raises APITimeoutError, APIConnectionError, APIStatusError, and ValueError for JSON that is
         broken."""
-        url = f"{str(self._base_url).rstrip('/')}{path}"
+        url = f"{self._prefix}{path}"
         data = json.dumps(body).encode()
         try:
             async with self._http.post(yarl.URL(url, encoded=True), data=data) as response:

@@ -16,6 +16,7 @@ from tests.benchmarks.parties.started import (
     ASSISTANTS,
     EXCHANGE,
     FLOOR,
+    QUIET_SECONDS,
     REPLYD,
     TWO_LAMBDA,
     Party,
@@ -31,11 +32,9 @@ SINGLE = "single"
 SHAPES: Mapping[str, int] = {SINGLE: 1, "burst of three": 3}
 _UNITS = ("write_units", "read_units")
 PARTIES = (FLOOR, TWO_LAMBDA, ASSISTANTS, REPLYD)
-# It knows no bursts.
-ALSO_SINGLE = EXCHANGE
 _CPU, _REQUESTS = "CPU time", "AWS"
 # What a sample takes beside the load: the window, and until all is quiet.
-BESIDE_SECONDS = 2.0
+BESIDE_SECONDS = QUIET_SECONDS + 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class Sample:
 
     @property
     def requests(self) -> float:
-        """To AWS for each message, receives left out."""
+        """To AWS for each message, without what goes on by the clock."""
         return self.usage.requests / self.messages
 
 
@@ -133,11 +132,12 @@ async def measure(bench: Bench) -> None:
     effort, results = bench.effort, bench.results
     samples = Samples()
     async with AsyncExitStack() as stack:
-        acting = await stack.enter_async_context(actors.opened(bench, (*PARTIES, ALSO_SINGLE)))
+        acting = await stack.enter_async_context(actors.opened(bench, (*PARTIES, EXCHANGE)))
         for repeat in range(1, effort.repeats + 1):
             for shape, burst in SHAPES.items():
                 for name, (party, doubles, customers) in acting.items():
-                    if name == ALSO_SINGLE and shape != SINGLE:
+                    # It knows no bursts.
+                    if name == EXCHANGE and shape != SINGLE:
                         continue
                     taken = await complete_sample(
                         party, doubles, customers, burst=burst, seconds=effort.sample_seconds
@@ -184,7 +184,7 @@ def figures(samples: Samples) -> list[Figure]:
         ),
     ]
     for shape in SHAPES:
-        goal = 7.0 if shape == "single" else 3.7
+        goal = 7.0 if shape == SINGLE else 3.7
         for party in PARTIES:
             taken = samples.of(shape, party)
             found.append(

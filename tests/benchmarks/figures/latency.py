@@ -25,7 +25,7 @@ _PERCENTILES = {"p50": 0.5, "p99": 0.99}
 _GOALS = {("p50", 0.5): 25.0, ("p99", 0.5): 150.0}
 # A turn takes one for as long as the model and its own work do, at up to 80 turns a second.
 _REPLY_RUNNERS = 24
-_BESIDE_SECONDS = 2.5
+_BESIDE_SECONDS = QUIET_SECONDS + 1.5
 
 
 @dataclass(frozen=True, slots=True)
