@@ -1,7 +1,7 @@
 """The window in the process: one entry per conversation, holding its newest wake-up.
 
-Wake-ups only say "look at this conversation". The entry keeps the newest one invisible, waits for
-the window to close, runs the turn, and deletes wake-ups once everything up to them is settled.
+Wake-ups only say "look at this conversation". The entry holds the newest one, waits for the window
+to close, runs the turn, and is done with wake-ups once everything up to them is settled.
 """
 
 import asyncio
@@ -11,11 +11,10 @@ from contextvars import Context
 import structlog
 
 from replyd.domain import turn
-from replyd.domain.events import DependencyFailed, TurnEnded
+from replyd.domain.events import TurnEnded
 from replyd.domain.messages import ConversationKey
 from replyd.domain.wakeup import Wakeup
 from replyd.domain.window import delay_seconds
-from replyd.errors import DependencyError
 from replyd.flows.outcomes import LookAgain, Outcome, PassOn, Retry, Settled
 from replyd.flows.pacing import FairSlots
 from replyd.flows.workbench import News
@@ -23,11 +22,10 @@ from replyd.ports import NOT_TRACED, Clock, Ids, Received, Telemetry, Tracing, W
 from replyd.runtime.entry import TAKES, Entry
 from replyd.runtime.no_tracing import NoTracing
 from replyd.runtime.progress import REQUEST_SECONDS, Progress
+from replyd.runtime.receipts import Receipts
 
 _log = structlog.get_logger("replyd")
 
-# SQS batches take ten.
-BATCH = 10
 # A closing time that nobody asked for by then belongs to a wake-up that went elsewhere.
 _HINT_KEPT_MS = 60_000
 
@@ -57,21 +55,26 @@ class Buffer:
         tracing: Tracing | None = None,
     ) -> None:
         self._answer = answer
-        self._wakeups = wakeups
+        self._receipts = Receipts(
+            wakeups=wakeups,
+            clock=clock,
+            telemetry=telemetry,
+            progress=progress,
+            visibility_seconds=visibility_seconds,
+            heartbeat_seconds=heartbeat_seconds,
+        )
         self._clock = clock
         self._ids = ids
         self._telemetry = telemetry
         self._progress = progress
         self._turns = FairSlots(concurrency, per_tenant)
         self._max_held = max_held
-        self._visibility = visibility_seconds
         self._heartbeat = heartbeat_seconds
         self._quiet_ms = round(quiet_seconds * 1000)
         self._turn_seconds = turn_seconds
         self._tracing = tracing or NoTracing()
         self._entries: dict[ConversationKey, Entry] = {}
         self._hints: dict[ConversationKey, int] = {}
-        self._to_delete: list[Received] = []
         self._room = asyncio.Event()
         self._room.set()
         self._idle = asyncio.Event()
@@ -121,10 +124,10 @@ class Buffer:
             # The same message received again: only its newest receipt can delete it.
             pass
         elif wakeup.seq < entry.held_seq:
-            self._to_delete.append(received)
+            self._receipts.done(received)
             return
         else:
-            self._to_delete.append(entry.held)
+            self._receipts.done(entry.held)
         entry.held, entry.held_seq = received, wakeup.seq
         entry.business = wakeup.business or entry.business
         entry.held_since = self._clock.elapsed()
@@ -235,9 +238,9 @@ class Buffer:
             case Settled(seq):
                 entry.failures = 0
                 if entry.held is not None and entry.held_seq <= seq:
-                    self._to_delete.append(entry.held)
+                    self._receipts.done(entry.held)
                     entry.held = None
-                await self._flush()
+                await self._receipts.flush()
                 # The hint of a newer message, if any, came during the turn.
                 entry.due = max(self._clock.now(), self._hints.get(entry.key, 0))
                 entry.late_from = entry.due
@@ -258,7 +261,7 @@ class Buffer:
     async def _left_to_others(self, entry: Entry) -> bool:
         """While draining, what is left to wait for is for another instance to wait for."""
         if self._draining and entry.held is not None:
-            await self._hide([entry.held], 0)
+            await self._receipts.give_back([entry.held])
         return self._draining
 
     async def _pass_on(self, entry: Entry, at: int) -> bool:
@@ -267,71 +270,27 @@ class Buffer:
         entry.due = at
         if held is None:
             return False
-        try:
-            delay = delay_seconds(at, self._clock.now())
-            await self._wakeups.send(held.body, delay, held.trace)
-        except DependencyError as error:
-            self._failed("send", error)
+        if not await self._receipts.send_again(held, delay_seconds(at, self._clock.now())):
             return False
-        self._to_delete.append(held)
+        self._receipts.done(held)
         if entry.held is not held:
             return False
         entry.held = None
-        await self._flush()
+        await self._receipts.flush()
         return entry.held is None
 
-    # --- receipts ------------------------------------------------------------------------------
+    # --- the heartbeat -------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Keeps held wake-ups invisible and deletes superseded ones, until cancelled."""
         while True:
             with self._progress.within("buffer", self._heartbeat + REQUEST_SECONDS):
                 await asyncio.sleep(self._heartbeat)
-            await self._flush()
-            elapsed = self._clock.elapsed()
-            # What would not safely last until the next heartbeat.
-            old = self._visibility * 0.8 - self._heartbeat
-            aging = [
-                e
-                for e in self._entries.values()
-                if e.held is not None and elapsed - e.held_since >= old
-            ]
-            for batch in (aging[i : i + BATCH] for i in range(0, len(aging), BATCH)):
-                held = [e.held for e in batch if e.held is not None]
-                if await self._hide(held, self._visibility):
-                    for entry in batch:
-                        entry.held_since = elapsed
+            await self._receipts.flush()
+            await self._receipts.keep(self._entries.values())
             horizon = self._clock.now() - _HINT_KEPT_MS
             for key in [k for k, at in self._hints.items() if at < horizon]:
                 del self._hints[key]
-
-    async def _flush(self) -> None:
-        """Delete what is superseded or settled by now, of all conversations. What becomes so
-        meanwhile goes along with the next turn's, or at the next heartbeat."""
-        done, self._to_delete = self._to_delete, []
-        if not done:
-            return
-        try:
-            with self._progress.within("buffer"):
-                await self._wakeups.delete(done)
-        except DependencyError as error:
-            # They come again and are recognised as settled.
-            self._failed("delete", error)
-        except asyncio.CancelledError:
-            # A drain deletes them at its end; twice does no harm.
-            self._to_delete += done
-            raise
-
-    async def _hide(self, held: Sequence[Received], seconds: int) -> bool:
-        if not held:
-            return True
-        try:
-            with self._progress.within("buffer"):
-                await self._wakeups.hide(held, seconds)
-        except DependencyError as error:
-            self._failed("hide", error)
-            return False
-        return True
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -345,17 +304,11 @@ class Buffer:
                 await self._idle.wait()
         except TimeoutError:
             await self._give_back(list(self._entries.values()))
-        while self._to_delete:
-            await self._flush()
+        await self._receipts.flush_all()
 
     async def _give_back(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.task is not None:
                 entry.task.cancel()
         await asyncio.gather(*(e.task for e in entries if e.task), return_exceptions=True)
-        held = [e.held for e in entries if e.held is not None]
-        for i in range(0, len(held), BATCH):
-            await self._hide(held[i : i + BATCH], 0)
-
-    def _failed(self, operation: str, error: DependencyError) -> None:
-        self._telemetry.emit(DependencyFailed.of(error, operation))
+        await self._receipts.give_back([e.held for e in entries if e.held is not None])

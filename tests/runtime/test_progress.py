@@ -218,7 +218,7 @@ async def test_a_heartbeat_that_never_ends_stops_the_feeding(listener: Listener)
     async with running(listener) as process:
         process.queue.hanging.add("hide")
         held = asyncio.create_task(
-            process.daemon.buffer._hide([Received("m-1", "m-1/1", "{}", 1)], 30)
+            process.daemon.buffer._receipts.give_back([Received("m-1", "m-1/1", "{}", 1)])
         )
         await asyncio.sleep(REQUEST_SECONDS + WATCHDOG_SECONDS)
         listener.heard()
