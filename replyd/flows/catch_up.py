@@ -120,6 +120,22 @@ class CatchUp:
         self._interval = max(1, int(interval_seconds))
         self._started_at = clock.now()
 
+    async def begin(self, account_sid: str) -> None:
+        """Stores where the very first round is to begin, unless somebody has: a process that ends
+        before its first round must not take with it what it was told to deliver again. Failures
+        are reported; the first round stores it too."""
+        try:
+            if _time(await self._store.get_side(_name(account_sid)), _SEEN_UNTIL) is not None:
+                return
+            now = self._clock.now()
+            # Of two processes the later one would begin later.
+            name, period = f"catchup-begin#{account_sid}", self._interval
+            if await self._store.once_per(name, now // 1000, period):
+                since = self._policy.since(None, started_at=self._started_at, now=now)
+                await self._store.put_side(_name(account_sid), _cursor(since, since), None)
+        except DependencyError as error:
+            self._report(error)
+
     async def round(self, account_sid: str) -> AsyncIterator[None]:
         """Lists once and stages, unless another instance did within the interval. Yields after
         each step, so that whoever drives it can tell a long round from one that hangs. Failures
@@ -142,7 +158,7 @@ class CatchUp:
         return await self._store.once_per(f"catchup-round#{account_sid}", now, self._interval)
 
     async def _list_and_stage(self, account_sid: str, tally: "_Tally") -> AsyncIterator[None]:
-        name, now = f"catchup#{account_sid}", self._clock.now()
+        name, now = _name(account_sid), self._clock.now()
         item = await self._store.get_side(name)
         cursor = _time(item, _SEEN_UNTIL)
         tally.begun, tally.seen_until = True, cursor or 0
@@ -152,7 +168,7 @@ class CatchUp:
         if cursor is None:
             # Should this round fail, the next process must not begin later.
             cursor = since
-            await self._store.put_side(name, {_SEEN_UNTIL: cursor, _BEGAN: began}, None)
+            await self._store.put_side(name, _cursor(cursor, began), None)
         until = self._policy.until(now)
         if until <= since:
             return
@@ -178,7 +194,7 @@ class CatchUp:
             yield
         moved = advanced(cursor, reached, since=since)
         if moved is not None and moved != cursor:
-            await self._store.put_side(name, {_SEEN_UNTIL: moved, _BEGAN: began}, None)
+            await self._store.put_side(name, _cursor(moved, began), None)
             tally.seen_until = moved
 
     async def _stage(self, listed: Listed, tally: "_Tally") -> None:
@@ -217,6 +233,14 @@ class _Tally:
             duration_ms=round((elapsed - self._began) * 1000),
             at=now,
         )
+
+
+def _name(account_sid: str) -> str:
+    return f"catchup#{account_sid}"
+
+
+def _cursor(seen_until: int, began: int) -> dict[str, int]:
+    return {_SEEN_UNTIL: seen_until, _BEGAN: began}
 
 
 def _time(item: dict[str, Any] | None, name: str) -> int | None:

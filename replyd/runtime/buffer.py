@@ -124,10 +124,10 @@ class Buffer:
             # The same message received again: only its newest receipt can delete it.
             pass
         elif wakeup.seq < entry.held_seq:
-            self._receipts.done(received)
+            self._receipts.superseded(received)
             return
         else:
-            self._receipts.done(entry.held)
+            self._receipts.superseded(entry.held)
         entry.held, entry.held_seq = received, wakeup.seq
         entry.business = wakeup.business or entry.business
         entry.held_since = self._clock.elapsed()
@@ -238,9 +238,8 @@ class Buffer:
             case Settled(seq):
                 entry.failures = 0
                 if entry.held is not None and entry.held_seq <= seq:
-                    self._receipts.done(entry.held)
+                    self._receipts.settled(entry.held)
                     entry.held = None
-                await self._receipts.flush()
                 # The hint of a newer message, if any, came during the turn.
                 entry.due = max(self._clock.now(), self._hints.get(entry.key, 0))
                 entry.late_from = entry.due
@@ -272,21 +271,24 @@ class Buffer:
             return False
         if not await self._receipts.send_again(held, delay_seconds(at, self._clock.now())):
             return False
-        self._receipts.done(held)
+        self._receipts.settled(held)
         if entry.held is not held:
             return False
         entry.held = None
-        await self._receipts.flush()
-        return entry.held is None
+        return True
 
     # --- the heartbeat -------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keeps held wake-ups invisible and deletes superseded ones, until cancelled."""
+        """Keeps held wake-ups invisible and deletes what need not come again, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._receipts.run(), name="deletes")
+            group.create_task(self._heartbeats(), name="heartbeats")
+
+    async def _heartbeats(self) -> None:
         while True:
             with self._progress.within("buffer", self._heartbeat + REQUEST_SECONDS):
                 await asyncio.sleep(self._heartbeat)
-            await self._receipts.flush()
             await self._receipts.keep(self._entries.values())
             horizon = self._clock.now() - _HINT_KEPT_MS
             for key in [k for k, at in self._hints.items() if at < horizon]:
@@ -304,7 +306,7 @@ class Buffer:
                 await self._idle.wait()
         except TimeoutError:
             await self._give_back(list(self._entries.values()))
-        await self._receipts.flush_all()
+        await self._receipts.flush()
 
     async def _give_back(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

@@ -33,6 +33,9 @@ class CatchUpService:
         self._progress = progress
 
     async def run(self) -> None:
+        for account_sid in self._accounts:
+            with self._progress.within("catch-up", self._step_seconds):
+                await self._catch_up.begin(account_sid)
         await asyncio.sleep(self._start_seconds)
         while True:
             for account_sid in self._accounts:

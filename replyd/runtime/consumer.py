@@ -1,6 +1,7 @@
 """Long polls of the replies queue."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 from replyd.domain import turn
@@ -13,6 +14,7 @@ from replyd.runtime.buffer import Buffer
 from replyd.runtime.entry import TAKES
 from replyd.runtime.no_tracing import NoTracing
 from replyd.runtime.progress import REQUEST_SECONDS, Progress
+from replyd.runtime.receipts import BATCH, GATHER_SECONDS
 
 # To stage what another webhook handler queued takes about a dozen requests.
 ADOPT_SECONDS = 5 * REQUEST_SECONDS
@@ -68,13 +70,17 @@ class Consumer:
                 await self._pause(turn.pause_ms(failures, self._ids.jitter()) / 1000)
                 continue
             failures = 0
+            to_spare = math.inf
             for number, message in enumerate(messages):
                 # Looked at for each: to adopt one takes a while.
                 if self._stopping.is_set():
                     await self._give_back(messages[number:])
                     return
                 with self._progress.within("consumer", ADOPT_SECONDS):
-                    await self._take(message)
+                    to_spare = min(to_spare, await self._take(message))
+            if 0 < len(messages) < BATCH and to_spare >= 2 * GATHER_SECONDS:
+                # Those that come meanwhile are early too, and come in one receive.
+                await self._pause(GATHER_SECONDS)
 
     async def _may_poll(self) -> bool:
         """Waits for room in the buffer; false once stopping."""
@@ -96,7 +102,8 @@ class Consumer:
         except TimeoutError:
             return
 
-    async def _take(self, received: Received) -> None:
+    async def _take(self, received: Received) -> float:
+        """The seconds until its window closes; none for what has no window."""
         try:
             body = self._codec.decode(received.body)
             if isinstance(body, Foreign):
@@ -105,11 +112,13 @@ class Consumer:
                     await self._adopt(body, received)
             else:
                 self._buffer.offer(body, received)
+                return (body.closes_at - self._clock.now()) / 1000
         except PoisonMessage as error:
             self._telemetry.emit(PoisonReceived(received.message_id, str(error), received.receives))
         except ReplydError as error:
             if isinstance(error, DependencyError):
                 self._failed("adopt", error)
+        return 0
 
     async def _adopt(self, body: Foreign, received: Received) -> None:
         """Stage a message that another webhook handler queued; its own wake-up follows."""

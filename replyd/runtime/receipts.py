@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from replyd.domain.events import DependencyFailed
 from replyd.errors import DependencyError
@@ -11,6 +12,9 @@ from replyd.runtime.progress import Progress
 
 # SQS batches take ten.
 BATCH = 10
+# What is settled waits for so long for more, and is then deleted in one request. No customer waits
+# for that; a process that is killed meanwhile leaves so many more wake-ups that come again.
+GATHER_SECONDS = 0.25
 
 
 class Receipts:
@@ -36,35 +40,50 @@ class Receipts:
         # What would not safely last until the next heartbeat.
         self._old = visibility_seconds * 0.8 - heartbeat_seconds
         self._to_delete: list[Received] = []
+        self._some = asyncio.Event()
+        self._enough = asyncio.Event()
+        self._deleting = asyncio.Lock()
 
-    def done(self, received: Received) -> None:
-        """It is superseded or settled: the next `flush` deletes it."""
+    def superseded(self, received: Received) -> None:
+        """To be deleted with what is settled next, or at the next `keep`."""
         self._to_delete.append(received)
+        if len(self._to_delete) >= BATCH:
+            self._some.set()
+            self._enough.set()
 
-    async def flush(self) -> None:
-        """Delete what is done by now, of all conversations. What becomes so meanwhile goes along
-        with the next turn's, or at the next heartbeat."""
-        done, self._to_delete = self._to_delete, []
-        if not done:
-            return
-        try:
-            with self._progress.within("buffer"):
-                await self._wakeups.delete(done)
-        except DependencyError as error:
-            # They come again and are recognised as settled.
-            self._failed("delete", error)
-        except asyncio.CancelledError:
-            # A drain deletes them at its end; twice does no harm.
-            self._to_delete += done
-            raise
+    def settled(self, received: Received) -> None:
+        """To be deleted soon."""
+        self._some.set()
+        self.superseded(received)
 
-    async def flush_all(self) -> None:
-        """Until nothing is left, also of what becomes done meanwhile."""
-        while self._to_delete:
+    async def run(self) -> None:
+        """Deletes for all conversations together, until cancelled."""
+        while True:
+            await self._some.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GATHER_SECONDS):
+                    await self._enough.wait()
             await self.flush()
 
+    async def flush(self) -> None:
+        """Returns once what is to be deleted by now is deleted, or was tried."""
+        async with self._deleting:
+            done, self._to_delete = self._to_delete, []
+            self._some.clear()
+            self._enough.clear()
+            if not done:
+                return
+            try:
+                with self._progress.within("buffer"):
+                    await self._wakeups.delete(done)
+            except DependencyError as error:
+                # They come again and are recognised as settled.
+                self._failed("delete", error)
+
     async def keep(self, entries: Iterable[Entry]) -> None:
-        """Hide for longer what would soon be seen by others."""
+        """Hide for longer what others would see soon. Waits for no delete, which may take long."""
+        if self._to_delete:
+            self._some.set()
         elapsed = self._clock.elapsed()
         aging = [
             (entry, entry.held)

@@ -413,3 +413,39 @@ async def test_a_first_round_that_fails_lets_no_later_process_begin_later() -> N
     async with world.catching_up():
         await asyncio.sleep(4 * INTERVAL)
     assert [r.turn for r in world.model.requests] == ["message 1"]
+
+
+async def test_a_process_that_ends_before_its_first_round_lets_no_later_one_begin_later() -> None:
+    world = late(catchup={"first_look_back_seconds": 0})
+    async with world.catching_up():
+        await asyncio.sleep(1)
+        world.writes(message(1))
+    assert world.rounds() == []
+    world.daemons.clear()
+    await asyncio.sleep(INTERVAL)
+    async with world.catching_up():
+        await asyncio.sleep(2 * INTERVAL)
+    assert [r.turn for r in world.model.requests] == ["message 1"]
+
+
+async def test_of_two_processes_the_first_start_counts() -> None:
+    world = late(catchup={"first_look_back_seconds": 0})
+    async with world.catching_up(workers=2):
+        await asyncio.sleep(1)
+        began = world.cursor()
+        world.daemons.clear()
+        async with world.catching_up():
+            await asyncio.sleep(1)
+            assert began is not None
+            assert world.cursor() == began
+
+
+async def test_a_store_that_fails_at_the_start_leaves_it_to_the_first_round() -> None:
+    world = late(catchup={"first_look_back_seconds": 0})
+    world.store.fail_before["get_side"] = [DependencyDown("dynamodb", "no")]
+    async with world.catching_up():
+        await asyncio.sleep(1)
+        assert world.cursor() is None
+        world.writes(message(1))
+        await asyncio.sleep(2 * INTERVAL)
+    assert [r.turn for r in world.model.requests] == ["message 1"]

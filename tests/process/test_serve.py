@@ -21,7 +21,7 @@ async def test_a_message_is_answered_with_seven_requests(town: Town) -> None:
     town.twilio.callback_delays = LATER
     await town.converse()
     process = await town.serve(*COMMAND, "serve", REPLYD_QUEUES__DEPTH_SECONDS="0")
-    town.proxy.counts.clear()
+    await town.count()
     assert (await town.twilio.receive(CUSTOMER, "are you open on sunday?")).status == 200
     item = await town.settled(2)
     # The lookup; STAGE, CLAIM, INTENT and COMMIT; the wake-up and its end.
@@ -45,7 +45,7 @@ async def test_a_burst_of_three_is_one_turn_with_eleven_requests(town: Town) -> 
     town.twilio.callback_delays = LATER
     await town.converse()
     await town.serve(REPLYD_QUEUES__DEPTH_SECONDS="0")
-    town.proxy.counts.clear()
+    await town.count()
     for text in ("hi", "I have a question", "are you open on sunday?"):
         assert (await town.twilio.receive(CUSTOMER, text)).status == 200
         await asyncio.sleep(1)

@@ -63,7 +63,7 @@ async def test_a_message_is_one_trace_through_two_instances(
                     REPLYD_SERVER__ROLE="worker",
                     REPLYD_TRACES__ENDPOINT=collector.base_url,
                 ):
-                    town.proxy.counts.clear()
+                    await town.count()
                     answer = await town.twilio.receive(CUSTOMER, "are you open on sunday?")
                     assert answer.status == 200
                     await town.settled(2)

@@ -205,6 +205,13 @@ class Town:
                     return item
                 await asyncio.sleep(0.05)
 
+    async def count(self) -> None:
+        """From now on, once a process has stored where CATCH-UP is to begin."""
+        async with asyncio.timeout(SECONDS):
+            while await self.store.get_side(f"catchup#{self.twilio.account_sid}") is None:
+                await asyncio.sleep(0.05)
+        self.proxy.counts.clear()
+
     async def counted(self) -> dict[str, int]:
         """Requests to AWS, receives left out, once a turn has deleted its wake-up."""
         async with asyncio.timeout(SECONDS):

@@ -13,15 +13,21 @@ from replyd.ports import NOT_TRACED, Received, TraceContext
 
 
 class FaultyStore(MemoryStore):
-    """`fail_before[step]`: raised and nothing happens; `lose_after[step]`: it happens, and the
-    error is raised. One error for each call, in order. `repeat[step]`: so many calls are sent
-    twice, as a retry sends a request whose first answer was lost, and bring the second answer."""
+    """`fail_before[step]`, or "get_side": raised and nothing happens; `lose_after[step]`: it
+    happens, and the error is raised. One error for each call, in order. `repeat[step]`: so many
+    calls are sent twice, as a retry sends a request whose first answer was lost, and bring the
+    second answer."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fail_before: dict[str, list[DependencyError]] = defaultdict(list)
         self.lose_after: dict[str, list[DependencyError]] = defaultdict(list)
         self.repeat: Counter[str] = Counter()
+
+    async def get_side(self, name: str) -> dict[str, Any] | None:
+        if self.fail_before["get_side"]:
+            raise self.fail_before["get_side"].pop(0)
+        return await super().get_side(name)
 
     async def apply(self, key: ConversationKey, step: Step) -> StepResult:
         if self.fail_before[step.name]:
