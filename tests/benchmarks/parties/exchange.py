@@ -1,8 +1,8 @@
 """What cannot be saved, as one process: `python -m tests.benchmarks.parties.exchange`.
 
-For each message it makes as many requests as replyd does for its turn, by aiohttp, one after the
-other: no signature, no expression, nothing read from an answer, nothing kept. Those to AWS are the
-smallest that there are.
+For each message it makes as many requests as replyd does for one that comes alone, without the
+receive, by aiohttp, one after the other: no signature, no expression, nothing read from an answer,
+nothing kept. Those to AWS are the smallest that there are.
 """
 
 import asyncio
