@@ -1,5 +1,6 @@
 """The demo as a visitor meets it: the real process, in headless Chromium."""
 
+import asyncio
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ from replyd.demo import samples
 from tests.demo.running import Demo, running_demo
 
 try:
-    from playwright.async_api import Locator, Page, async_playwright, expect
+    from playwright.async_api import Locator, Page, Route, async_playwright, expect
 except ImportError:
     pytest.skip("playwright is missing: pip install 'replyd[dev]'", allow_module_level=True)
 
@@ -35,6 +36,21 @@ pytestmark = pytest.mark.skipif(
     not Path(CHROMIUM).exists(),
     reason=f"no Chromium at {CHROMIUM}: install one, or name it in REPLYD_TEST_CHROMIUM",
 )
+
+
+@asynccontextmanager
+async def slow_to_hand_over(page: Page) -> AsyncIterator[None]:
+    """What asks for a handover or for its end inside is let through at the end."""
+    end = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await end.wait()
+        await route.continue_()
+
+    await page.route("**/api/handoff", hold)
+    yield
+    end.set()
+    await page.unroute_all(behavior="wait")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +77,7 @@ async def opened(
             color_scheme="light",
         )
         page.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
         page.on("console", lambda m: problems.append(m.text) if m.type != "log" else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
@@ -101,7 +118,7 @@ def sent(page: Page, address: str) -> Locator:
 
 
 async def has_happened(step: Locator) -> None:
-    await expect(step).to_have_attribute("data-state", "done", timeout=PATIENCE_MS)
+    await expect(step).to_have_attribute("data-state", "done")
 
 
 async def test_a_burst_gets_one_reply(demo: Demo) -> None:
@@ -121,7 +138,7 @@ async def test_a_burst_gets_one_reply(demo: Demo) -> None:
         await expect(reply).to_have_count(1)
         await expect(reply.locator(".text")).to_contain_text("On Sundays we are open")
         await expect(reply.locator(".text")).to_contain_text("parking behind it")
-        await expect(reply).to_have_attribute("data-state", "read", timeout=PATIENCE_MS)
+        await expect(reply).to_have_attribute("data-state", "read")
 
 
 async def test_handing_over_silences_the_ai_until_handed_back(demo: Demo) -> None:
@@ -132,7 +149,7 @@ async def test_handing_over_silences_the_ai_until_handed_back(demo: Demo) -> Non
         await expect(phone(page, ANA)).to_contain_text("The AI stays silent")
         await send(page, ANA, "Can somebody call me?")
         waiting = page.get_by_test_id("handoff-item")
-        await expect(waiting).to_have_count(1, timeout=PATIENCE_MS)
+        await expect(waiting).to_have_count(1)
         await expect(waiting).to_contain_text("Can somebody call me?")
         await expect(waiting).to_contain_text("With a person")
         await has_happened(journeys(page, "Ana").get_by_test_id("journey-step-handed_over"))
@@ -154,23 +171,21 @@ async def test_a_voice_note_a_picture_a_tool_and_a_handover_by_the_ai() -> None:
             await phone(page, ANA).get_by_test_id("image").click()
             await phone(page, MAYA).get_by_test_id("order").click()
 
-            await expect(replies(page, LEE)).to_contain_text("Two sourdough", timeout=PATIENCE_MS)
+            await expect(replies(page, LEE)).to_contain_text("Two sourdough")
             await expect(journeys(page, "Lee").get_by_test_id("read")).to_contain_text(
                 "[voice note] Hello, I would like to order two sourdough loaves"
             )
-            await expect(replies(page, ANA)).to_contain_text(
-                "I see your picture", timeout=PATIENCE_MS
-            )
+            await expect(replies(page, ANA)).to_contain_text("I see your picture")
             photo = sent(page, ANA).get_by_role("img", name="A birthday cake")
             assert await photo.evaluate("image => image.decode().then(() => image.naturalWidth)")
             await expect(replies(page, MAYA)).to_contain_text(
-                "Your order 1042, two sourdough loaves", timeout=PATIENCE_MS
+                "Your order 1042, two sourdough loaves"
             )
             await expect(journeys(page, "Maya")).to_contain_text("Called order_status")
 
             await phone(page, LEE).get_by_test_id("person").click()
             waiting = page.get_by_test_id("handoff-item")
-            await expect(waiting).to_have_count(1, timeout=PATIENCE_MS)
+            await expect(waiting).to_have_count(1)
             await expect(waiting).to_contain_text("The AI handed over")
             await expect(waiting.get_by_test_id("summary")).to_contain_text(
                 "The customer asks for a person."
@@ -181,12 +196,12 @@ async def test_a_voice_note_a_picture_a_tool_and_a_handover_by_the_ai() -> None:
             await expect(switch).to_have_attribute("aria-checked", "true")
 
             await send(page, LEE, "Hello?")
-            await expect(waiting).to_have_count(2, timeout=PATIENCE_MS)
+            await expect(waiting).to_have_count(2)
             await expect(replies(page, LEE)).to_have_count(2)
             await switch.click()
             await expect(switch).to_have_attribute("aria-checked", "false")
             await send(page, LEE, "How much is a croissant?")
-            await expect(replies(page, LEE)).to_have_count(3, timeout=PATIENCE_MS)
+            await expect(replies(page, LEE)).to_have_count(3)
             await expect(replies(page, LEE).last).to_contain_text("£2.10")
         assert demo.end(signal.SIGINT) == (0, "")
 
@@ -208,7 +223,7 @@ async def test_a_person_answers_and_hands_back() -> None:
         async with opened(demo.url) as page:
             await phone(page, LEE).get_by_test_id("person").click()
             waits = page.get_by_test_id("waiting-item")
-            await expect(waits).to_have_count(1, timeout=PATIENCE_MS)
+            await expect(waits).to_have_count(1)
             await expect(waits.locator(".reason")).to_have_text("The AI handed over")
             await expect(waits.locator(".summary")).to_contain_text("The customer asks for a")
             await expect(waits.locator(".text")).to_have_text("I want to talk to a person")
@@ -221,7 +236,7 @@ async def test_a_person_answers_and_hands_back() -> None:
                 "This is the bakery's Ann: how can I help?"
             )
             await expect(said.get_by_test_id("by")).to_have_text("Person: You")
-            await expect(said).to_have_attribute("data-state", "read", timeout=PATIENCE_MS)
+            await expect(said).to_have_attribute("data-state", "read")
             await expect(box).to_have_value("")
             await expect(waits.locator("time")).to_have_text("answered")
 
@@ -238,13 +253,35 @@ async def test_a_person_answers_and_hands_back() -> None:
 
             await page.get_by_role("button", name="Hand back to the AI").click()
             await expect(waits).to_have_count(0)
+            await expect(page.get_by_test_id("waiting").get_by_role("region")).to_be_focused()
             switch = phone(page, LEE).get_by_test_id("handoff-switch")
             await expect(switch).to_have_attribute("aria-checked", "false")
             await send(page, LEE, "And how much is a croissant?")
-            await expect(replies(page, LEE)).to_have_count(3, timeout=PATIENCE_MS)
+            await expect(replies(page, LEE)).to_have_count(3)
             await expect(replies(page, LEE).last).to_contain_text("£2.10")
             await expect(replies(page, LEE).last.get_by_test_id("by")).to_be_hidden()
         assert demo.end(signal.SIGINT) == (0, "")
+
+
+async def test_whoever_types_on_while_a_handover_is_asked_for_keeps_the_keyboard() -> None:
+    with running_demo() as demo:
+        async with opened(demo.url) as page:
+            switch = phone(page, LEE).get_by_test_id("handoff-switch")
+            box = phone(page, LEE).get_by_test_id("input")
+            async with slow_to_hand_over(page):
+                await switch.click()
+                await box.fill("Hello")
+            await expect(switch).to_have_attribute("aria-checked", "true")
+            await expect(switch).not_to_have_attribute("aria-disabled", "true")
+            await expect(box).to_be_focused()
+            await page.keyboard.press("Enter")
+            await expect(sent(page, LEE).locator(".text")).to_have_text("Hello")
+            async with slow_to_hand_over(page):
+                await page.get_by_role("button", name="Hand back to the AI").click()
+                await box.focus()
+            await expect(page.get_by_test_id("waiting-item")).to_have_count(0)
+            await expect(switch).to_have_attribute("aria-checked", "false")
+            await expect(box).to_be_focused()
 
 
 async def test_a_refused_answer_stays_to_be_read_and_changed() -> None:
@@ -270,7 +307,7 @@ async def test_on_a_phones_width(demo: Demo) -> None:
         await phone(page, MAYA).scroll_into_view_if_needed()
         await phone(page, MAYA).get_by_test_id("voice").click()
         await expect(sent(page, MAYA).locator(".text")).to_have_text("Voice note")
-        await expect(replies(page, MAYA)).to_have_count(1, timeout=PATIENCE_MS)
+        await expect(replies(page, MAYA)).to_have_count(1)
         views = page.get_by_role("navigation", name="Views")
         for name, shown in (
             ("Journeys", journeys(page, "Maya")),
@@ -304,24 +341,20 @@ async def test_the_picture(tmp_path: Path) -> None:
     with running_demo() as demo:
         async with opened(demo.url, height=900, scale=1.5) as page:
             await phone(page, MAYA).get_by_test_id("order").click()
-            await expect(replies(page, MAYA)).to_have_count(1, timeout=PATIENCE_MS)
+            await expect(replies(page, MAYA)).to_have_count(1)
             await phone(page, ANA).get_by_test_id("input").fill("I would love one like this")
             await phone(page, ANA).get_by_test_id("image").click()
             await send(page, LEE, "Hi there!")
             await phone(page, LEE).get_by_test_id("voice").click()
-            await expect(replies(page, ANA)).to_have_count(1, timeout=PATIENCE_MS)
-            await expect(replies(page, LEE)).to_have_count(1, timeout=PATIENCE_MS)
+            await expect(replies(page, ANA)).to_have_count(1)
+            await expect(replies(page, LEE)).to_have_count(1)
             await phone(page, ANA).get_by_test_id("person").click()
-            await expect(page.get_by_test_id("handoff-item")).to_have_count(1, timeout=PATIENCE_MS)
-            await expect(replies(page, ANA).last).to_have_attribute(
-                "data-state", "read", timeout=PATIENCE_MS
-            )
+            await expect(page.get_by_test_id("handoff-item")).to_have_count(1)
+            await expect(replies(page, ANA).last).to_have_attribute("data-state", "read")
             box = page.get_by_role("textbox", name="Answer Ana as a person")
             await box.fill("Hello Ana, this is Tom. What shall the cake say?")
             await box.press("Enter")
-            await expect(replies(page, ANA).last).to_have_attribute(
-                "data-state", "read", timeout=PATIENCE_MS
-            )
+            await expect(replies(page, ANA).last).to_have_attribute("data-state", "read")
             await expect(page.get_by_test_id("waiting-item").locator("time")).to_have_text(
                 "answered"
             )

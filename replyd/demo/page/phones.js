@@ -67,16 +67,17 @@ function createPhone(customer, index, say, setHandoff) {
     } else if (kind) attempt("", kind);
   });
   $(".switch", phone).addEventListener("click", async (event) => {
+    // Not `disabled`, which loses the focus: to give it back would take it from what is typed by then.
     const button = event.currentTarget;
-    button.disabled = true;
+    if (button.getAttribute("aria-disabled") === "true") return;
+    setAttr(button, "aria-disabled", "true");
     setText($(".wrong", phone), "");
     try {
       await setHandoff(button.dataset.conversation, button.getAttribute("aria-checked") !== "true");
     } catch (error) {
       setText($(".wrong", phone), `Not changed: ${error.message}`);
     } finally {
-      button.disabled = false;
-      button.focus();
+      setAttr(button, "aria-disabled", null);
     }
   });
   return phone;

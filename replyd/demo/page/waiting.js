@@ -60,8 +60,11 @@ function create({ conversation_id: conversation }, name, answer, setHandoff) {
     });
   });
   $("[data-testid=hand-back]", row).addEventListener("click", () => attempt("Handing back", async () => {
+    const list = row.closest(".scroll");
     await setHandoff(conversation, false);
-    row.closest(".scroll").focus();
+    // The row goes, and the focus with it; unless the person is elsewhere by now.
+    const focused = document.activeElement;
+    if (focused === document.body || row.contains(focused)) list.focus();
     return "";
   }));
   return row;
