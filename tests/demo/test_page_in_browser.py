@@ -276,10 +276,13 @@ async def test_whoever_types_on_while_a_handover_is_asked_for_keeps_the_keyboard
             await expect(box).to_be_focused()
             await page.keyboard.press("Enter")
             await expect(sent(page, LEE).locator(".text")).to_have_text("Hello")
+            waits = page.get_by_test_id("waiting-item")
+            # Its lines move the button, which would miss half of the click.
+            await expect(waits.locator(".text")).to_have_text("Hello")
             async with slow_to_hand_over(page):
                 await page.get_by_role("button", name="Hand back to the AI").click()
                 await box.focus()
-            await expect(page.get_by_test_id("waiting-item")).to_have_count(0)
+            await expect(waits).to_have_count(0)
             await expect(switch).to_have_attribute("aria-checked", "false")
             await expect(box).to_be_focused()
 
