@@ -10,7 +10,7 @@ async def receive(queue: WakeupQueue) -> list[Received]:
     async with asyncio.timeout(15):
         while not (found := await queue.receive()):
             pass
-    return found
+    return list(found)
 
 
 async def receive_and_hold(queue: WakeupQueue, count: int) -> list[Received]:
