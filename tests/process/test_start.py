@@ -40,6 +40,7 @@ NOT_YET = {
     "replyd.operate.render",
     "replyd.provision",
     "replyd.settings.descriptions",
+    "rich",
 }
 # In the place of the SDK, and half a second later the SDK itself.
 SLOW = """
