@@ -112,8 +112,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _load_structlog() -> None:
-    """Without rich, which it loads where it finds it: a tenth of the way to ready, for tracebacks
-    that `telemetry.logs` does not want."""
+    """Without rich, which it loads where it finds it: a twentieth of the way to ready, for
+    tracebacks that `telemetry.logs` does not want."""
     modules: dict[str, Any] = sys.modules
     # None is what Python takes for not installed.
     hidden = modules.setdefault("rich", None) is None
