@@ -254,13 +254,16 @@ def _replies(books: Books, counts: Counter[str]) -> Iterator[Imbalance]:
 
 
 def _order(books: Books, counts: Counter[str]) -> Iterator[Imbalance]:
-    """Messages stand in order of arrival, turns do not interleave, and replies went out so."""
+    """Messages stand in order of arrival, turns do not interleave, and replies went out so. What
+    got no 200 may be found late, by CATCH-UP, and has no place in an order."""
     numbers = {a.sid: a.number for a in books.asked}
+    arrived = {a.sid: a.number for a in books.asked if a.acknowledged}
+    acknowledged = set(arrived.values())
     for name, item in books.records.items():
         entries = _entries(item)
         users = [str(e.get("message_id")) for e in entries if e.get("role") == "user"]
         yield from _ascending("seq", name, [(books.seqs[s], s) for s in users if s in books.seqs])
-        yield from _ascending("arrival", name, [(numbers[s], s) for s in users if s in numbers])
+        yield from _ascending("arrival", name, [(arrived[s], s) for s in users if s in arrived])
         turns = [turn for turn, _ in groupby(str(e.get("turn_id")) for e in entries)]
         counts["turns"] += len(set(turns))
         for turn, times in Counter(turns).items():
@@ -269,7 +272,12 @@ def _order(books: Books, counts: Counter[str]) -> Iterator[Imbalance]:
         yield from _about_their_turns(name, entries, numbers)
     for name, customer in {(a.key.sort, a.key.partition) for a in books.asked}:
         lines = [(Reply.read(m.text), m.sid) for m in books.sent if m.customer == customer]
-        went = [((r.numbers[0], r.part), sid) for r, sid in lines if r is not None]
+        went = [
+            ((first, r.part), sid)
+            for r, sid in lines
+            if r is not None
+            and (first := next((n for n in r.numbers if n in acknowledged), None)) is not None
+        ]
         yield from _ascending("sending", name, went)
 
 

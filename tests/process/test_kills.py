@@ -93,6 +93,21 @@ def test_what_was_not_acknowledged_may_be_lost() -> None:
     assert result.counts["not acknowledged, lost"] == 1
 
 
+def test_what_was_not_acknowledged_and_is_found_late_has_no_place_in_an_order() -> None:
+    b = books()
+    entries(b).sort(key=lambda e: e["turn_id"] < "t2")
+    b.sent.reverse()
+    b.seqs.update(SM1=2, SM2=1)  # type: ignore[attr-defined]
+    assert {i.what for i in balance(b).imbalances} == {
+        "out of order of arrival",
+        "out of order of sending",
+    }
+    b.asked[0].acknowledged = False
+    result = balance(b)
+    assert result.imbalances == []
+    assert result.counts["not acknowledged, in a turn all the same"] == 1
+
+
 @pytest.mark.parametrize(
     ("what", "change"),
     [
