@@ -273,10 +273,9 @@ def _order(books: Books, counts: Counter[str]) -> Iterator[Imbalance]:
     for name, customer in {(a.key.sort, a.key.partition) for a in books.asked}:
         lines = [(Reply.read(m.text), m.sid) for m in books.sent if m.customer == customer]
         went = [
-            ((first, r.part), sid)
+            ((known[0], r.part), sid)
             for r, sid in lines
-            if r is not None
-            and (first := next((n for n in r.numbers if n in acknowledged), None)) is not None
+            if r is not None and (known := [n for n in r.numbers if n in acknowledged])
         ]
         yield from _ascending("sending", name, went)
 

@@ -59,38 +59,42 @@ function createPhone(customer, index, say, setHandoff) {
   form.addEventListener("click", (event) => {
     const { kind, say: suggested } = event.target.closest("button")?.dataset ?? {};
     if (suggested) attempt(suggested, "text");
-    else if (kind === "burst") burst(event.target.closest("button"), BURSTS[index % BURSTS.length], attempt);
+    else if (kind === "burst") alone(event.target.closest("button"), () => burst(BURSTS[index % BURSTS.length], attempt));
     else if (kind === "image") {
       const caption = input.value;
       input.value = "";
       attempt(caption, kind);
     } else if (kind) attempt("", kind);
   });
-  $(".switch", phone).addEventListener("click", async (event) => {
-    // Not `disabled`, which loses the focus: to give it back would take it from what is typed by then.
-    const button = event.currentTarget;
-    if (button.getAttribute("aria-disabled") === "true") return;
-    setAttr(button, "aria-disabled", "true");
+  const toggle = $(".switch", phone);
+  toggle.addEventListener("click", () => alone(toggle, async () => {
     setText($(".wrong", phone), "");
     try {
-      await setHandoff(button.dataset.conversation, button.getAttribute("aria-checked") !== "true");
+      await setHandoff(toggle.dataset.conversation, toggle.getAttribute("aria-checked") !== "true");
     } catch (error) {
       setText($(".wrong", phone), `Not changed: ${error.message}`);
-    } finally {
-      setAttr(button, "aria-disabled", null);
     }
-  });
+  }));
   return phone;
 }
 
-async function burst(button, texts, attempt) {
+// One at a time. Not by `disabled`, which loses the focus: to give it back would take it from what is
+// typed by then.
+async function alone(button, act) {
   if (button.getAttribute("aria-disabled") === "true") return;
   setAttr(button, "aria-disabled", "true");
+  try {
+    await act();
+  } finally {
+    setAttr(button, "aria-disabled", null);
+  }
+}
+
+async function burst(texts, attempt) {
   for (const [i, text] of texts.entries()) {
     if (i) await new Promise((done) => setTimeout(done, BURST_GAP_MS));
     attempt(text, "text");
   }
-  setAttr(button, "aria-disabled", null);
 }
 
 function updatePhone(phone, customer, journeys, announce) {
